@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * A unit file as a plain struct. One unit describes one node.
+ *
+ * Shape: INI, systemd's vocabulary where it means the same ([Unit], [Service], [Install]), our
+ * own in [Twin]. A unit's id is its file name without ".ini". Times are usec_t, USEC_INFINITY
+ * for "infinity". Lists are NULL-terminated arrays of strings and never NULL themselves.
+ * Errors: negative errno, and one struct diag per finding (file, line, key, what, allowed).
+ * Unknown keys in our sections are errors, in systemd's sections warnings.
+ * Ownership: everything inside a struct unit belongs to it; unit_free() releases all.
+ * A loaded unit is immutable. This module knows no supervisor header, never logs and
+ * never looks up a user: User= and Group= stay text.
+ */
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sched.h>
+#include <sys/resource.h>
+
+#include "config/clock.h"
+#include "config/macro.h"
+
+enum unit_type { UNIT_SIMPLE, UNIT_NOTIFY, _UNIT_TYPE_MAX };
+enum unit_restart {
+	RESTART_NO,
+	RESTART_ON_SUCCESS,
+	RESTART_ON_FAILURE,
+	RESTART_ON_ABNORMAL,
+	RESTART_ON_ABORT,
+	RESTART_ON_WATCHDOG,
+	RESTART_ALWAYS,
+	_RESTART_MAX
+};
+enum unit_output { OUTPUT_INHERIT, OUTPUT_NULL, OUTPUT_JOURNAL, OUTPUT_FILE, OUTPUT_APPEND, _OUTPUT_MAX };
+
+/* One command line: argv[0] is an absolute path. ignore_failure is the "-" prefix. */
+struct exec_command {
+	char **argv;
+	bool ignore_failure;
+	unsigned line;
+};
+
+struct env_file {
+	char *path;
+	bool optional; /* the "-" prefix: a missing file is no error */
+};
+
+struct limit_setting {
+	bool set;
+	rlim_t soft, hard;
+};
+
+struct twin_settings {
+	bool enabled;		/* Enabled=, default yes */
+	usec_t interval;	/* Interval=, default 1s */
+	unsigned generations;	/* Generations=, 1 to 8, default 1 */
+	usec_t quiet_window;	/* QuietWindow=, default 20ms: how long to look for a quiet moment */
+};
+
+struct unit {
+	char *id;
+	char *path; /* as given to unit_load() */
+	char *text; /* the file's bytes as read: handed to the keeper, which parses the same */
+	size_t text_len;
+
+	/* [Unit] */
+	char *description; /* never NULL: the id if the file names none */
+	char **after, **before, **requires, **wants;
+	usec_t start_limit_interval; /* default 10s; 0: no limit */
+	unsigned start_limit_burst;  /* default 5; 0: no limit */
+
+	/* [Service] */
+	enum unit_type type;
+	struct exec_command exec_start;
+	struct exec_command *exec_start_pre;
+	size_t n_exec_start_pre;
+	char **environment; /* "NAME=value" */
+	struct env_file *environment_files;
+	size_t n_environment_files;
+	char *user, *group, *working_directory; /* NULL: not set */
+	enum unit_restart restart;
+	usec_t restart_sec;	   /* default 100ms */
+	usec_t timeout_start_usec; /* default 90s */
+	usec_t timeout_stop_usec;  /* default 90s */
+	usec_t watchdog_usec;	   /* default 0: off */
+	int kill_signal;	   /* default SIGTERM */
+	enum unit_output standard_output;
+	char *standard_output_path; /* OUTPUT_FILE, OUTPUT_APPEND */
+	bool nice_set;
+	int nice;
+	bool cpu_affinity_set;
+	cpu_set_t cpu_affinity;
+	struct limit_setting limit_nofile, limit_core;
+	bool oom_score_adjust_set;
+	int oom_score_adjust;
+
+	/* [Install] */
+	char **wanted_by;
+
+	/* [Twin] */
+	struct twin_settings twin;
+};
+
+enum diag_level { DIAG_WARNING, DIAG_ERROR };
+
+/* One finding about a unit file. line 0: the file as a whole. All strings are owned. */
+struct diag {
+	enum diag_level level;
+	char *file;
+	unsigned line;
+	char *section; /* may be NULL */
+	char *key;     /* may be NULL */
+	char *what;    /* what is wrong */
+	char *allowed; /* what is allowed there; may be NULL */
+};
+struct diag_list {
+	struct diag *items;
+	size_t n, allocated;
+};
+
+#define DIAG_LIST_INIT { 0 }
+void diag_list_clear(struct diag_list *l);
+bool diag_list_has_errors(const struct diag_list *l);
+/* "FILE:LINE: [Section] Key=: what; allowed: ..." in a malloc'd string; NULL when out of memory. */
+char *diag_format(const struct diag *d);
+
+/*
+ * Read and check one unit file. 0 and *ret_unit on success (warnings may have been added to
+ * diags); -EBADMSG where the text is wrong (diags has every error found, not just the first);
+ * other negative errno where the file cannot be read (a diag says so too). *ret_unit is
+ * untouched on failure.
+ */
+_must_check_ int unit_load(const char *path, struct unit **ret_unit, struct diag_list *diags);
+/* The same from bytes in memory; path only names it and gives the id. */
+_must_check_ int unit_load_text(const char *path, const char *text, size_t len,
+	struct unit **ret_unit, struct diag_list *diags);
+/*
+ * What only this machine can tell: ExecStart= exists and is executable, WorkingDirectory=
+ * exists, non-optional EnvironmentFile= is readable. Adds diags; touches nothing.
+ */
+void unit_check_host(const struct unit *u, struct diag_list *diags);
+void unit_free(struct unit *u);
+static inline void unit_freep(struct unit **u)
+{
+	if (*u)
+		unit_free(*u);
+}
+/* Environment= and the files of EnvironmentFile= in order, later ones winning, as a new
+ * NULL-terminated array; -errno and *ret_path (borrowed) where a file cannot be read. */
+_must_check_ int unit_environment(const struct unit *u, char ***ret_env, const char **ret_path);
+void strv_free(char **l);
+
+const char *unit_type_to_string(enum unit_type t);
+const char *unit_restart_to_string(enum unit_restart r);
+const char *unit_output_to_string(enum unit_output o);
