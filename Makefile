@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+# twinit. MODE=release|debug|asan|ubsan|coverage, each with its own folder under build/.
+MODE ?= release
+PREFIX ?= /usr
+SBINDIR ?= $(if $(filter /usr,$(PREFIX)),/sbin,$(PREFIX)/sbin)
+LIBEXECDIR ?= $(PREFIX)/lib/twinit
+SYSCONFDIR ?= $(if $(filter /usr,$(PREFIX)),/etc,$(PREFIX)/etc)
+DESTDIR ?=
+VERSION := 0.1.0
+B := build/$(MODE)
+
+# What needs only make and apt-get comes first, so that a bare machine can get the rest.
+.PHONY: all packages demo-packages check-packages demo check lint bench install clean
+.DEFAULT_GOAL := all
+
+CC ?= cc
+CXX ?= c++
+PKG_CONFIG ?= pkg-config
+PKGS := libsystemd inih
+CPPFLAGS += -I. -D_GNU_SOURCE -DTWINIT_VERSION='"$(VERSION)"' -DTWINIT_LIBEXECDIR='"$(LIBEXECDIR)"' \
+	-DTWINIT_SYSCONFDIR='"$(SYSCONFDIR)"'
+WARNINGS := -Wall -Wextra -Wshadow -Werror
+CWARNINGS := -Wstrict-prototypes -Wmissing-prototypes
+# libev's macros type-pun: see its manual on strict aliasing.
+CFLAGS_BASE := -std=gnu11 -fno-strict-aliasing -fno-common $(WARNINGS) $(CWARNINGS) -g
+CFLAGS_release := -O2 -fstack-protector-strong
+CFLAGS_debug := -O0
+CFLAGS_asan := -O1 -fsanitize=address -fno-omit-frame-pointer
+CFLAGS_ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=all
+CFLAGS_coverage := -O0 --coverage
+LDFLAGS_asan := -fsanitize=address
+LDFLAGS_ubsan := -fsanitize=undefined
+LDFLAGS_coverage := --coverage
+ifeq ($(origin CFLAGS_$(MODE)),undefined)
+$(error MODE=$(MODE) is not one of release, debug, asan, ubsan, coverage)
+endif
+ALL_CFLAGS = $(CPPFLAGS) $(CFLAGS_BASE) $(CFLAGS_$(MODE)) $(CFLAGS)
+ALL_LDFLAGS = $(LDFLAGS_$(MODE)) $(LDFLAGS)
+SD_LIBS = -lsystemd
+EV_LIBS = -lev
+INI_LIBS = -linih
+
+ARCH := $(shell uname -m)
+config_SRC := $(wildcard config/*.c)
+base_SRC := $(wildcard supervisor/base/*.c)
+twin_SRC := $(wildcard supervisor/twin/*.c supervisor/twin/arch/$(ARCH)/*.c)
+probes_SRC := $(wildcard probes/*.c)
+keeper_SRC := $(filter-out supervisor/keeper/main.c supervisor/keeper/protocol.c,$(wildcard supervisor/keeper/*.c))
+supervisor_SRC := $(filter-out supervisor/main.c,$(wildcard supervisor/*.c)) $(wildcard supervisor/bus/*.c)
+twinctl_SRC := $(wildcard tools/twinctl/*.c)
+protocol_SRC := supervisor/keeper/protocol.c
+
+obj = $(patsubst %.S,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
+lib = $(B)/lib$(1).a
+PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinctl
+
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c))
+HELPERS := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/*.c))
+ROS_NODES := $(patsubst tests/ros/%.cpp,$(B)/tests/ros/%,$(wildcard tests/ros/*.cpp))
+BENCHES := $(patsubst tools/bench/%.c,$(B)/tools/bench/%,$(wildcard tools/bench/*.c))
+
+all: $(PROGRAMS)
+
+# --- libraries: each room is one -------------------------------------------------------------
+define library
+$(call lib,$(1)): $(call obj,$($(1)_SRC))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	ar rcs $$@ $$^
+ALL_OBJ += $(call obj,$($(1)_SRC))
+endef
+$(foreach l,config base twin probes keeper supervisor protocol,$(eval $(call library,$(l))))
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(EXTRA_$(subst /,_,$*)) -MMD -MP -c -o $@ $<
+
+$(B)/twinit: $(B)/supervisor/main.o $(foreach l,supervisor protocol config base,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
+$(B)/twinit-keeper: $(B)/supervisor/keeper/main.o $(foreach l,keeper probes twin protocol config base,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EV_LIBS) $(INI_LIBS)
+$(B)/twinctl: $(call obj,$(twinctl_SRC)) $(foreach l,config,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(INI_LIBS)
+
+# --- tests -----------------------------------------------------------------------------------
+TEST_LIBS := $(foreach l,supervisor keeper probes twin protocol config base,$(call lib,$(l)))
+$(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS) -lcmocka $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
+# Victims and helpers are the supervised: plain programs that know nothing of twinit.
+$(B)/tests/victims/%: tests/victims/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -I. -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) -pthread -MMD -MP -o $@ $< $(LDFLAGS_$(notdir $*)) -lm -lrt
+$(B)/tests/integration/%: tests/integration/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -I. -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) -pthread -MMD -MP -o $@ $< $(LDFLAGS_$(notdir $*))
+$(B)/tests/ros/%: tests/ros/%.cpp Makefile
+	@mkdir -p $(@D)
+	$(CXX) -O2 -g -Wall -Wextra -MMD -MP -o $@ $< $$($(PKG_CONFIG) --cflags --libs roscpp sensor_msgs)
+$(B)/tools/bench/%: $(B)/tools/bench/%.o $(call lib,twin) $(call lib,config)
+	$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
+.PRECIOUS: $(B)/tests/unit/%.o $(B)/tools/bench/%.o
+
+-include Makefile.tests
+
+clean:
+	rm -rf build
+
+-include $(shell find build -name '*.d' 2>/dev/null)
