@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "config/clock.h"
+#include "config/macro.h"
 
 #define KEEPER_PROTOCOL_VERSION 1u
 #define KEEPER_TEXT_MAX 256
@@ -131,3 +132,14 @@ struct keeper_msg {
 		int signal;
 	};
 };
+
+/*
+ * Neither call ever waits. keeper_send() fills in the version: 0, -EAGAIN where the peer is
+ * behind and the socket full, -EPIPE or -ECONNRESET where it is gone. keeper_recv(): 1 and a
+ * checked message (texts NUL-terminated, numbers that index something in range), 0 at the
+ * peer's end, -EAGAIN where there is none yet, -EBADMSG where size, version, type or an enum is
+ * wrong (the message is consumed and *ret untouched).
+ */
+_must_check_ int keeper_send(int fd, const struct keeper_msg *msg);
+_must_check_ int keeper_recv(int fd, struct keeper_msg *ret);
+const char *keeper_msg_type_to_string(enum keeper_msg_type t);
