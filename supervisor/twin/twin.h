@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The twin engine: guards one process by ptrace, keeps frozen copy-on-write twins of it, and
+ * lets a twin take its place under the same pid and the same thread ids.
+ *
+ * Knows no unit, no bus and no log sink; it could serve any program that is willing to be the
+ * parent and the tracer of its child. Single-threaded, like ptrace: all calls must come from
+ * the thread that called twin_attach(). The engine is the only caller of waitpid() in its
+ * process: ends of other children are handed out as TWIN_EVENT_CHILD.
+ *
+ * Ways of a process: twin_attach() a child that waits before its exec, then call
+ * twin_next_event() whenever SIGCHLD came, until it says TWIN_EVENT_NONE. From time to time
+ * twin_checkpoint(). At TWIN_EVENT_FATAL the process still stands, in full, at the delivery of
+ * the signal that would end it: answer with twin_swap() or twin_let_die(). At TWIN_EVENT_EXITED
+ * it is gone (its memory is still held): answer with twin_swap() or twin_forget().
+ *
+ * Times are nsec_t of CLOCK_MONOTONIC. Errors: negative errno; twin_reason() then holds one
+ * human sentence. Swapping allocates nothing, writes no file but /proc, and takes no lock.
+ * Keeper death: twins and parked helpers die with the tracer (PTRACE_O_EXITKILL); the active
+ * goes on untraced.
+ *
+ * Rules come from ptrace(2), clone(2), and the kernel's kernel/signal.c, kernel/fork.c and
+ * arch/x86/kernel/signal.c.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/clock.h"
+#include "config/macro.h"
+
+#define TWIN_GENERATIONS_MAX 8
+#define TWIN_REASON_MAX 256
+
+struct twin_engine;
+
+enum twin_event_type {
+	TWIN_EVENT_NONE,      /* nothing more to report now */
+	TWIN_EVENT_EXEC,      /* .pid executed a new program; all twins of the old one are gone */
+	TWIN_EVENT_FATAL,     /* .tid stands at the delivery of fatal .signal */
+	TWIN_EVENT_EXITED,    /* the whole process is gone; .status is its raw wait status */
+	TWIN_EVENT_STOPPED,   /* group-stopped by .signal: no checkpoints until continued */
+	TWIN_EVENT_CONTINUED,
+	TWIN_EVENT_TWIN_LOST, /* the twin with .pid ended on its own (OOM killer, kill -9) */
+	TWIN_EVENT_CHILD,     /* another child of this process, .pid, ended with .status */
+};
+
+struct twin_event {
+	enum twin_event_type type;
+	pid_t pid, tid;
+	int signal;
+	int status;
+	bool core; /* FATAL: the signal's default action dumps core */
+	uint64_t fault_address, instruction; /* FATAL by SIGSEGV, SIGBUS, SIGILL, SIGFPE; else 0 */
+};
+
+struct twin_config {
+	unsigned generations; /* twins kept, 1 to TWIN_GENERATIONS_MAX */
+	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
+};
+
+struct twin_checkpoint {
+	pid_t twin_pid;
+	unsigned n_threads;
+	nsec_t at;     /* the moment of the freeze */
+	nsec_t freeze; /* first thread asked to stop to last thread let go */
+	nsec_t fork;   /* of it: the injected fork */
+	bool quiet;    /* all threads were blocked and all streams still */
+};
+
+struct twin_swap {
+	pid_t old_pid, new_pid; /* the same, unless the log says otherwise */
+	unsigned generation;
+	unsigned n_threads;
+	nsec_t begun;	 /* when the engine first saw the end of the active */
+	nsec_t latency;	 /* from begun to the last thread let go */
+	nsec_t reaped;	 /* of it: until the old threads were all gone */
+	nsec_t rollback; /* age of the twin */
+	unsigned fds_closed, fds_replaced, epoll_changes, offsets_restored;
+	unsigned streams_kept, streams_moved, streams_torn;
+	char lost[TWIN_REASON_MAX]; /* what could not be kept, "" when all was */
+};
+
+/* Allocates all that a swap will need. */
+_must_check_ int twin_engine_new(const struct twin_config *config, struct twin_engine **ret);
+/* Kills and reaps twins and helpers, detaches from the active if there is one. */
+void twin_engine_free(struct twin_engine *e);
+
+/*
+ * Seize pid, a direct child of the caller that waits before its exec. -EPERM where ptrace is
+ * not allowed: the process then has to be watched by other means (its end still arrives, as
+ * TWIN_EVENT_EXITED, when it was announced with twin_watch()).
+ */
+_must_check_ int twin_attach(struct twin_engine *e, pid_t pid);
+/* Guard pid without ptrace: only its end is reported, checkpoints say -EPERM. */
+void twin_watch(struct twin_engine *e, pid_t pid);
+
+/* Never blocks. */
+struct twin_event twin_next_event(struct twin_engine *e);
+
+/*
+ * Arm: freeze all threads at one moment, copy, let go. With force unset only at a quiet moment
+ * (all threads blocked, all TCP streams unmoved for a few ms): -EAGAIN means try again in
+ * about 2 ms. With force set now, quiet or not.
+ * -EBUSY: a thread did not stop in time, or the process is in a state that cannot be copied at
+ * the moment; -ENOTSUP: this program cannot be armed at all; -ESRCH: it is ending; other
+ * errors from fork (-ENOMEM, -EAGAIN from the kernel comes back as -EBUSY). After any error the
+ * process runs on unharmed and earlier twins are still there. Makes room among the generations.
+ */
+_must_check_ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *ret);
+
+/*
+ * Let the twin of a generation (0: newest) take the place of the active, which may stand at a
+ * TWIN_EVENT_FATAL, have ended (TWIN_EVENT_EXITED), or run (a hang, or on request).
+ * On success the twin of that generation is used up and all newer ones are dropped.
+ * On failure the active is gone (if it was not, it is killed), that generation is used up too,
+ * and another may be tried. -ENODATA: there is no such twin; then, alone, the active is untouched.
+ */
+_must_check_ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret);
+
+/* Deliver the fatal signal of the last TWIN_EVENT_FATAL; the end comes as TWIN_EVENT_EXITED.
+ * The twins are dropped only by twin_forget(), twin_drop_all() or twin_engine_free(). */
+void twin_let_die(struct twin_engine *e);
+/* Forget the process that ended, and its twins: the engine is ready for another twin_attach(). */
+void twin_forget(struct twin_engine *e);
+void twin_drop_all(struct twin_engine *e);
+int twin_kill(struct twin_engine *e, int sig); /* to the active */
+
+pid_t twin_active_pid(const struct twin_engine *e); /* 0: none */
+unsigned twin_count(const struct twin_engine *e);
+pid_t twin_pid(const struct twin_engine *e, unsigned generation); /* 0: none */
+nsec_t twin_taken_at(const struct twin_engine *e, unsigned generation);
+unsigned twin_n_threads(const struct twin_engine *e);
+const char *twin_reason(const struct twin_engine *e);
+/* Bytes that the newest twin alone holds (smaps_rollup Private_*); reads /proc, so not for hot
+ * paths. 0 when there is none. */
+uint64_t twin_memory_private(const struct twin_engine *e);
