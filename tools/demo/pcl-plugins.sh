@@ -3,7 +3,7 @@
 # Make pcl_ros' nodelets loadable:  tools/demo/pcl-plugins.sh FOLDER
 # Debian ships the plugin library and its description, but the package.xml by which pluginlib
 # finds them is only in the development package, and pluginlib never looks into the multiarch
-# folder. So write a package that points at both; put FOLDER on ROS_PACKAGE_PATH.
+# folder. So make a package of links to both; put FOLDER on ROS_PACKAGE_PATH.
 set -eu
 
 [ $# -eq 1 ] || {
@@ -16,12 +16,13 @@ library=
 for f in /usr/lib/*/libpcl_ros_filters.so.* /usr/lib/libpcl_ros_filters.so.*; do
 	[ -e "$f" ] && library=$f && break
 done
-[ -n "$library" ] && [ -r "$description" ] || {
+if [ -z "$library" ] || [ ! -r "$description" ]; then
 	echo "$0: pcl_ros' filters are not installed (package libpcl-ros-filters0d)" >&2
 	exit 1
-}
+fi
 mkdir -p "$package/lib"
 ln -sf "$library" "$package/lib/libpcl_ros_filters.so"
+ln -sf "$description" "$package/nodelets.xml"
 cat >"$package/package.xml" <<XML
 <package format="2">
   <name>pcl_ros</name>
@@ -30,6 +31,6 @@ cat >"$package/package.xml" <<XML
   <maintainer email="root@localhost">nobody</maintainer>
   <license>BSD</license>
   <depend>nodelet</depend>
-  <export><nodelet plugin="$description"/></export>
+  <export><nodelet plugin="\${prefix}/nodelets.xml"/></export>
 </package>
 XML
