@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables, plot and closing line: lists of text, nothing else."""
+from statistics import median
+
+BAR = 24
+MSEC = 1e6
+
+HEADER = (f"  {'#':>2}  {'node':<12}{'cause':<11}{'result':<14}{'swap':>9}{'rollback':>10}"
+          f"{'lost':>6}{'again':>7}{'gap':>9}  {'pid':<15}graph")
+
+
+def gap_ms(crash):
+    return crash.disturbance.gap_nsec / MSEC
+
+
+def swapped(crash):
+    return crash.failover is not None and crash.failover.result == "success"
+
+
+def _time(usec):
+    return f"{usec / 1000:.2f} ms" if usec < 100000 else f"{usec / 1000:.0f} ms"
+
+
+def line(number, crash):
+    f, d = crash.failover, crash.disturbance
+    cause, result = (f.cause, f.result) if f else ("-", "-")
+    swap = _time(f.latency_usec) if f else "-"
+    rollback = f"{f.rollback_usec / 1000:.0f} ms" if swapped(crash) else "-"
+    pid = "same" if crash.same_pid else "new"
+    if f:
+        pid = f"{f.new_pid} same" if crash.same_pid else f"{f.old_pid} -> {f.new_pid}"
+    return (f"  {number:>2}  {crash.node:<12}{cause:<11}{result:<14}{swap:>9}{rollback:>10}"
+            f"{d.lost:>6}{d.repeated:>7}{gap_ms(crash):>6.0f} ms  {pid:<15}"
+            f"{crash.problem or 'whole'}")
+
+
+def plot(series):
+    """Both gap series as bars on one scale, crash by crash."""
+    scale = max(gap_ms(c) for s in series for c in s.crashes) / BAR
+    lines = ["longest gap at the sink, ms (scans are 100 ms apart)",
+             "  " + " " * 15 + "".join(f"{s.name:<{BAR + 7}}" for s in series).rstrip()]
+    for i, group in enumerate(zip(*(s.crashes for s in series))):
+        bars = ""
+        for c in group:
+            bar = "#" * max(1, round(gap_ms(c) / scale))
+            bars += f"{bar + f' {gap_ms(c):.0f}':<{BAR + 7}}"
+        lines.append(f"  {i + 1:>2} {group[0].node:<12}{bars}".rstrip())
+    return lines
+
+
+def _master(series):
+    if series.registered_after == series.registered_before:
+        return "its master knows all"
+    return (f"its master's memory lost ({series.registered_before} registrations before, "
+            f"{series.registered_after} of them after)")
+
+
+def summary(twins, cold):
+    swaps = [c.failover for c in twins.crashes if swapped(c)]
+    same = sum(c.same_pid for c in twins.crashes)
+    latency = _time(median(f.latency_usec for f in swaps)) if swaps else "none"
+    text = (f"{len(twins.crashes)} crashes, {len(swaps)} swaps, same pid {same} times, graph "
+            f"{'whole' if twins.whole() else 'LOST'}, scans lost at most "
+            f"{max((c.disturbance.lost for c in twins.crashes), default=0)} a crash, gap median "
+            f"{median(map(gap_ms, twins.crashes)) if twins.crashes else 0:.0f} ms, swap latency "
+            f"median {latency}")
+    if cold and cold.crashes:
+        text += (f"; cold restart: gap median {median(map(gap_ms, cold.crashes)):.0f} ms, scans "
+                 f"lost at most {max(c.disturbance.lost for c in cold.crashes)} a crash, "
+                 f"{_master(cold)}, a node started afterwards hears "
+                 f"{'the others' if cold.late_node_hears else 'nothing'}")
+    return text

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One series of crashes on one supervised graph, and what became of the graph each time."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+import graph
+from arrivals import Arrivals
+from supervision import Supervision
+from waiting import Overdue, reached, wait_for
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+UNITS = ("dbus-daemon", "rosmaster", "rosout", "lidar-source", "voxel-grid", "scan-sink")
+FILTER, MASTER = "voxel-grid", "rosmaster"
+GUARDED = ("rosmaster", "rosout", "lidar-source", "voxel-grid")
+RUNTIME = "/run/twinit"
+STEADY = 5  # so many arrivals make a stream that runs again
+START_SECONDS, RECOVERY_SECONDS, LATE_SECONDS = 30, 15, 5
+
+
+@dataclass
+class Crash:
+    node: str
+    failover: object = None  # Failover, or None where none was told
+    same_pid: bool = False
+    disturbance: object = None
+    whole: bool = False  # all registrations are there, and the killed node answers
+    problem: str = ""
+
+
+@dataclass
+class Series:
+    name: str
+    twins: bool
+    crashes: list = field(default_factory=list)
+    registered_before: int = 0
+    registered_after: int = 0
+    late_node_hears: bool = False
+    lost_elsewhere: int = 0
+    wrong_clouds: int = 0
+    problem: str = ""  # the series could not go on
+
+    def whole(self):
+        return not self.problem and self.late_node_hears and all(c.whole for c in self.crashes)
+
+
+def render(source, target, replacements):
+    with open(source, encoding="utf-8") as f:
+        text = f.read()
+    for name, value in replacements.items():
+        text = text.replace(f"@{name}@", value)
+    with open(target, "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def switch_twins_off(unit):
+    with open(unit, "r+", encoding="utf-8") as f:
+        text = re.sub(r"(?m)^Enabled=yes$", "Enabled=no", f.read())
+        f.seek(0)
+        f.truncate()
+        f.write(text)
+
+
+class Scenario:
+    def __init__(self, series, build, say):
+        self.series, self.say = series, say
+        self.run = f"/run/demo/{series.name}"
+        self.build = build
+        self.log = f"{self.run}/twinit.log"
+        self.arrivals = Arrivals(f"{self.run}/scans")
+        self.known = set()
+        self.environment = {
+            "ROS_MASTER_URI": graph.MASTER, "ROS_IP": "127.0.0.1",
+            "ROS_HOME": f"{self.run}/ros", "ROS_LOG_DIR": f"{self.run}/ros/log",
+            "ROS_PACKAGE_PATH": f"{self.run}/packages"}
+        self.supervision = Supervision(build, f"{self.run}/units", RUNTIME, f"{self.run}/bus",
+                                       self.log)
+
+    def prepare(self):
+        units = f"{self.run}/units"
+        os.makedirs(units)
+        shutil.rmtree(RUNTIME, ignore_errors=True)
+        os.makedirs(RUNTIME, mode=0o755)
+        with open(f"{RUNTIME}/ros.env", "w", encoding="utf-8") as f:
+            f.writelines(f"{k}={v}\n" for k, v in self.environment.items())
+        subprocess.run([f"{HERE}/pcl-plugins.sh", f"{self.run}/packages"], check=True)
+        replacements = {"BUILD": self.build, "RUN": self.run,
+                        "POLICY": f"{ROOT}/supervisor/bus/org.twinit1.conf"}
+        render(f"{HERE}/dbus.conf.in", f"{self.run}/dbus.conf", replacements)
+        for unit in UNITS:
+            source = f"{ROOT}/units/{unit}.ini"
+            if not os.path.exists(source):
+                source += ".in"
+            render(source, f"{units}/{unit}.ini", replacements)
+            if not self.series.twins:
+                switch_twins_off(f"{units}/{unit}.ini")
+
+    def start(self):
+        began = time.monotonic()
+        self.supervision.start()
+        wait_for("scans at the sink",
+                 lambda: self.arrivals.update() and len(self.arrivals.all) > 2 * STEADY,
+                 START_SECONDS)
+        self.known = graph.registrations()
+        self.series.registered_before = len(self.known)
+        if self.series.twins:
+            for node in GUARDED:
+                self.wait_armed(node)
+        armed = f", {len(GUARDED)} twins armed" if self.series.twins else ""
+        self.say(f"  {len(graph.nodes(self.known))} ROS nodes, {len(self.known)} registrations, "
+                 f"scans arrive{armed} ({time.monotonic() - began:.1f} s)")
+
+    def wait_armed(self, node):
+        wait_for(f"a twin of {node}", lambda: self.supervision.has_twin(node), START_SECONDS)
+
+    def crash(self, node, phase):
+        """Kill node after phase seconds, watch until all is steady, and take stock."""
+        time.sleep(phase)
+        sv, crash = self.supervision, Crash(node)
+        told, old_pid = len(sv.failovers), sv.main_pid(node)
+        at = sv.kill(node, signal.SIGSEGV)
+        try:
+            wait_for(f"{node} running again", lambda: self.replaced(node, told, old_pid),
+                     RECOVERY_SECONDS)
+            if node == MASTER:
+                wait_for("the master's answer", graph.answers, RECOVERY_SECONDS)
+            wait_for("scans at the sink", lambda: self.steady(at), RECOVERY_SECONDS)
+            if self.series.twins:
+                self.wait_armed(node)
+        except Overdue as e:
+            crash.problem = str(e)
+        crash.failover = sv.failover_of(node, told)
+        crash.same_pid = sv.main_pid(node) == old_pid
+        crash.disturbance = self.arrivals.disturbance(at, time.monotonic_ns())
+        self.check_graph(crash)
+        self.series.crashes.append(crash)
+        return crash
+
+    def replaced(self, node, told, old_pid):
+        sv = self.supervision
+        if self.series.twins:
+            return sv.failover_of(node, told) is not None
+        return sv.is_active(node) and sv.main_pid(node) not in (0, old_pid)
+
+    def steady(self, since):
+        """The last few scans came without a hole, and after the crash."""
+        last = self.arrivals.since(since)[-STEADY:]
+        return len(last) == STEADY and last[-1].scan - last[0].scan == STEADY - 1
+
+    def check_graph(self, crash):
+        try:
+            missing = self.known - graph.registrations()
+            if missing:
+                crash.problem = crash.problem or f"{len(missing)} registrations are gone"
+            if crash.node == FILTER:
+                pid = graph.pid_of("/voxel_grid")
+                if pid != self.supervision.main_pid(FILTER):
+                    crash.problem = crash.problem or f"/voxel_grid says that its pid is {pid}"
+        except OSError as e:
+            crash.problem = crash.problem or str(e)
+        crash.whole = not crash.problem
+
+    def finish(self):
+        """The last questions: what does the master know, and does a new node find the others?"""
+        s = self.series
+        try:
+            s.registered_after = len(self.known & graph.registrations())
+        except OSError:
+            pass
+        s.late_node_hears = self.late_node_hears()
+        self.arrivals.update()
+        s.lost_elsewhere = self.arrivals.lost() - sum(c.disturbance.lost for c in s.crashes)
+        s.wrong_clouds = self.arrivals.wrong()
+
+    def late_node_hears(self):
+        late = Arrivals(f"{self.run}/late-scans")
+        with open(f"{self.run}/late.log", "wb") as log:
+            node = subprocess.Popen(
+                [f"{self.build}/tests/ros/scan_sink", late.path, "points:=/points_filtered",
+                 "__name:=late_sink"],
+                env={**os.environ, **self.environment}, stdout=log, stderr=log)
+        heard = reached(lambda: len(late.since(0)) >= STEADY, LATE_SECONDS)
+        node.send_signal(signal.SIGINT)
+        try:
+            node.wait(LATE_SECONDS)
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()
+        return heard
+
+    def last_words(self, lines=25):
+        try:
+            with open(self.log, encoding="utf-8", errors="replace") as f:
+                return f.read().splitlines()[-lines:]
+        except FileNotFoundError:
+            return []
