@@ -7,7 +7,21 @@
  * own in [Twin]. A unit's id is its file name without ".ini". Times are usec_t, USEC_INFINITY
  * for "infinity". Lists are NULL-terminated arrays of strings and never NULL themselves.
  * Errors: negative errno, and one struct diag per finding (file, line, key, what, allowed).
- * Unknown keys in our sections are errors, in systemd's sections warnings.
+ * Unknown keys in our sections are errors, in systemd's sections warnings. A known key in the
+ * wrong section is an error. A file of more than UNIT_FILE_MAX bytes is refused.
+ *
+ * Repeating a list key adds to the list, repeating another one replaces the value. An empty
+ * value resets lists, texts, Nice=, CPUAffinity=, OOMScoreAdjust= and Limit...=, and is an error
+ * for the rest. Names in After=, Before=, Requires=, Wants= and WantedBy= are ids; ".ini" at
+ * their end is dropped, and each name is kept once. Documentation= is accepted and not kept.
+ *
+ * Commands and Environment= are split into words as systemd does (config/words.h), but "$" is
+ * ordinary text, ";" an ordinary argument, and of the prefixes only "-" is known.
+ * Specifiers: %i and %N are the id, %n the unit's file name ("id.ini"), %% a percent sign. They
+ * work in commands, Environment=, EnvironmentFile=, WorkingDirectory=, StandardOutput=, User=,
+ * Group= and the lists of names, where any other "%" is an error, and in Description=, where it
+ * is text.
+ *
  * Ownership: everything inside a struct unit belongs to it; unit_free() releases all.
  * A loaded unit is immutable. This module knows no supervisor header, never logs and
  * never looks up a user: User= and Group= stay text.
@@ -22,6 +36,8 @@
 #include "config/clock.h"
 #include "config/macro.h"
 
+#define UNIT_FILE_MAX (256u * 1024)
+
 enum unit_type { UNIT_SIMPLE, UNIT_NOTIFY, _UNIT_TYPE_MAX };
 enum unit_restart {
 	RESTART_NO,
@@ -33,7 +49,14 @@ enum unit_restart {
 	RESTART_ALWAYS,
 	_RESTART_MAX
 };
-enum unit_output { OUTPUT_INHERIT, OUTPUT_NULL, OUTPUT_JOURNAL, OUTPUT_FILE, OUTPUT_APPEND, _OUTPUT_MAX };
+enum unit_output {
+	OUTPUT_INHERIT,
+	OUTPUT_NULL,
+	OUTPUT_JOURNAL,
+	OUTPUT_FILE,
+	OUTPUT_APPEND,
+	_OUTPUT_MAX
+};
 
 /* One command line: argv[0] is an absolute path. ignore_failure is the "-" prefix. */
 struct exec_command {
@@ -45,6 +68,7 @@ struct exec_command {
 struct env_file {
 	char *path;
 	bool optional; /* the "-" prefix: a missing file is no error */
+	unsigned line;
 };
 
 struct limit_setting {
@@ -53,10 +77,11 @@ struct limit_setting {
 };
 
 struct twin_settings {
-	bool enabled;		/* Enabled=, default yes */
-	usec_t interval;	/* Interval=, default 1s */
-	unsigned generations;	/* Generations=, 1 to 8, default 1 */
-	usec_t quiet_window;	/* QuietWindow=, default 20ms: how long to look for a quiet moment */
+	bool enabled;         /* Enabled=, default yes */
+	usec_t interval;      /* Interval=, default 1s, at least 5ms, finite */
+	unsigned generations; /* Generations=, 1 to 8, default 1 */
+	usec_t quiet_window;  /* QuietWindow=, default 20ms, finite: how long to look for a quiet
+				 moment */
 };
 
 struct unit {
@@ -68,7 +93,7 @@ struct unit {
 	/* [Unit] */
 	char *description; /* never NULL: the id if the file names none */
 	char **after, **before, **requires, **wants;
-	usec_t start_limit_interval; /* default 10s; 0: no limit */
+	usec_t start_limit_interval; /* default 10s; 0: no limit; may be infinity */
 	unsigned start_limit_burst;  /* default 5; 0: no limit */
 
 	/* [Service] */
@@ -80,12 +105,13 @@ struct unit {
 	struct env_file *environment_files;
 	size_t n_environment_files;
 	char *user, *group, *working_directory; /* NULL: not set */
+	unsigned working_directory_line;
 	enum unit_restart restart;
-	usec_t restart_sec;	   /* default 100ms */
-	usec_t timeout_start_usec; /* default 90s */
-	usec_t timeout_stop_usec;  /* default 90s */
-	usec_t watchdog_usec;	   /* default 0: off */
-	int kill_signal;	   /* default SIGTERM */
+	usec_t restart_sec;        /* default 100ms, finite */
+	usec_t timeout_start_usec; /* default 90s; "0" in the file is infinity, as in systemd */
+	usec_t timeout_stop_usec;  /* the same */
+	usec_t watchdog_usec;      /* default 0: off; "infinity" in the file is off too */
+	int kill_signal;           /* default SIGTERM */
 	enum unit_output standard_output;
 	char *standard_output_path; /* OUTPUT_FILE, OUTPUT_APPEND */
 	bool nice_set;
@@ -120,7 +146,10 @@ struct diag_list {
 	size_t n, allocated;
 };
 
-#define DIAG_LIST_INIT { 0 }
+#define DIAG_LIST_INIT                                                                             \
+	{                                                                                          \
+		0                                                                                  \
+	}
 void diag_list_clear(struct diag_list *l);
 bool diag_list_has_errors(const struct diag_list *l);
 /* "FILE:LINE: [Section] Key=: what; allowed: ..." in a malloc'd string; NULL when out of memory. */
@@ -147,8 +176,12 @@ static inline void unit_freep(struct unit **u)
 	if (*u)
 		unit_free(*u);
 }
-/* Environment= and the files of EnvironmentFile= in order, later ones winning, as a new
- * NULL-terminated array; -errno and *ret_path (borrowed) where a file cannot be read. */
+/*
+ * Environment= and the files of EnvironmentFile= in order, later ones winning, as a new
+ * NULL-terminated array with each name once; -errno and *ret_path (borrowed) where a file cannot
+ * be read, -EBADMSG where its bytes are no text. Files are read anew at each call, their format
+ * is systemd's, and lines that assign nothing are skipped (unit_check_host() names them).
+ */
 _must_check_ int unit_environment(const struct unit *u, char ***ret_env, const char **ret_path);
 void strv_free(char **l);
 

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include "config/file.h"
+#include "config/ini_reader.h"
+#include "config/setting.h"
+#include "config/strv.h"
+
+#define SECTIONS_TEXT "[Unit], [Service], [Install], [Twin]"
+
+static const struct {
+	const char *name;
+	enum diag_level unknown_key; /* systemd lets its sections grow; ours are known in full */
+} sections[] = {
+	{"Unit", DIAG_WARNING},
+	{"Service", DIAG_WARNING},
+	{"Install", DIAG_WARNING},
+	{"Twin", DIAG_ERROR},
+};
+
+struct loader {
+	struct unit *unit;
+	const char *file_name; /* the last part of the path */
+	struct diag_list *diags;
+	unsigned n_errors;
+	bool exec_start_seen; /* somewhere, right or wrong: no second error for its absence */
+};
+
+static int report(struct loader *l, enum diag_level level, const struct diag_place *where,
+	const char *what, const char *allowed)
+{
+	struct diag_place at = *where;
+
+	at.file = l->unit->path;
+	if (level == DIAG_ERROR)
+		l->n_errors++;
+	return diag_add(l->diags, level, &at, allowed, "%s", what);
+}
+
+static int section_index(const char *name)
+{
+	for (size_t i = 0; i < ELEMENTSOF(sections); i++)
+		if (strcmp(sections[i].name, name) == 0)
+			return (int)i;
+	return -1;
+}
+
+static int on_section(void *user, unsigned line, const char *name)
+{
+	const struct diag_place at = {.line = line, .section = name};
+
+	if (section_index(name) >= 0)
+		return 0;
+	return report(user, DIAG_ERROR, &at, "unknown section", SECTIONS_TEXT);
+}
+
+static int on_broken(void *user, unsigned line, const char *section, const char *key,
+	const char *what, const char *allowed)
+{
+	const struct diag_place at = {.line = line, .section = section, .key = key};
+	struct loader *l = user;
+
+	l->exec_start_seen |= key && strcmp(key, "ExecStart") == 0;
+	return report(l, DIAG_ERROR, &at, what, allowed);
+}
+
+/* A key that its section does not know: in the wrong place, or nowhere known. */
+static int unknown_key(struct loader *l, const struct diag_place *at)
+{
+	const struct setting *elsewhere = setting_find(NULL, at->key);
+	enum diag_level level = sections[section_index(at->section)].unknown_key;
+	_cleanup_free_ char *text = NULL;
+
+	if (elsewhere) {
+		if (asprintf(&text, "%s= belongs in [%s]", at->key, elsewhere->section) < 0) {
+			text = NULL;
+			return -ENOMEM;
+		}
+		return report(l, DIAG_ERROR, at, text, NULL);
+	}
+	text = setting_keys(at->section);
+	if (!text)
+		return -ENOMEM;
+	return report(
+		l, level, at, level == DIAG_ERROR ? "unknown key" : "unknown key, ignored", text);
+}
+
+static int on_assignment(
+	void *user, unsigned line, const char *section, const char *key, const char *value)
+{
+	const struct diag_place at = {.line = line, .section = section, .key = key};
+	struct loader *l = user;
+	struct assignment a = {
+		.unit = l->unit,
+		.specifiers = {.id = l->unit->id, .name = l->file_name},
+		.value = value,
+		.line = line,
+		.diags = l->diags,
+		.n_errors = &l->n_errors,
+	};
+
+	l->exec_start_seen |= strcmp(key, "ExecStart") == 0 && *value;
+	if (section && !*section)
+		return report(l, DIAG_ERROR, &at, "stands before the first section", SECTIONS_TEXT);
+	/* One error for an unknown section is enough; it was reported with its header. */
+	if (!section || section_index(section) < 0)
+		return 0;
+	a.setting = setting_find(section, key);
+	if (!a.setting)
+		return unknown_key(l, &at);
+	return a.setting->set(&a, (char *)l->unit + a.setting->field);
+}
+
+static int init_lists(struct unit *u)
+{
+	char ***const lists[] = {
+		&u->after, &u->before, &u->requires, &u->wants, &u->environment, &u->wanted_by};
+
+	for (size_t i = 0; i < ELEMENTSOF(lists); i++) {
+		*lists[i] = calloc(1, sizeof(char *));
+		if (!*lists[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* A unit with all defaults. */
+static struct unit *unit_new(
+	const char *path, const char *id, size_t id_len, const char *text, size_t len)
+{
+	struct unit *u = malloc(sizeof(*u));
+
+	if (!u)
+		return NULL;
+	*u = (struct unit){
+		.id = strndup(id, id_len),
+		.path = strdup(path),
+		.text = malloc(len + 1),
+		.text_len = len,
+		.start_limit_interval = 10 * USEC_PER_SEC,
+		.start_limit_burst = 5,
+		.restart_sec = 100 * USEC_PER_MSEC,
+		.timeout_start_usec = 90 * USEC_PER_SEC,
+		.timeout_stop_usec = 90 * USEC_PER_SEC,
+		.kill_signal = SIGTERM,
+		.twin =
+			{
+				.enabled = true,
+				.interval = USEC_PER_SEC,
+				.generations = 1,
+				.quiet_window = 20 * USEC_PER_MSEC,
+			},
+	};
+	if (!u->id || !u->path || !u->text || init_lists(u) < 0) {
+		unit_free(u);
+		return NULL;
+	}
+	memcpy(u->text, text, len);
+	u->text[len] = 0;
+	return u;
+}
+
+/* What can be said only when all of the file is known. */
+static int finish(struct loader *l)
+{
+	struct unit *u = l->unit;
+	const struct diag_place file = {0}, service = {.section = "Service", .key = "ExecStart"};
+
+	if (!u->description) {
+		u->description = strdup(u->id);
+		if (!u->description)
+			return -ENOMEM;
+	}
+	if (!unit_id_valid(u->id) &&
+		report(l, DIAG_ERROR, &file, "the file's name is no unit name",
+			"letters, digits and - _ . : @ before \".ini\", no dot in front") < 0)
+		return -ENOMEM;
+	if (!u->exec_start.argv && !l->exec_start_seen &&
+		report(l, DIAG_ERROR, &service, "is missing",
+			setting_find("Service", "ExecStart")->allowed) < 0)
+		return -ENOMEM;
+	return l->n_errors ? -EBADMSG : 0;
+}
+
+int unit_load_text(const char *path, const char *text, size_t len, struct unit **ret_unit,
+	struct diag_list *diags)
+{
+	static const struct ini_events events = {
+		.section = on_section,
+		.assignment = on_assignment,
+		.broken = on_broken,
+	};
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	size_t n = strlen(name), id_len = n >= 4 && strcmp(name + n - 4, ".ini") == 0 ? n - 4 : n;
+	_cleanup_(unit_freep) struct unit *u = NULL;
+	struct loader l = {.file_name = name, .diags = diags};
+	int r;
+
+	if (len > UNIT_FILE_MAX) {
+		r = diag_add(diags, DIAG_ERROR, &(struct diag_place){.file = path},
+			"at most 256 KiB", "cannot read: too large");
+		return r < 0 ? r : -EFBIG;
+	}
+	u = unit_new(path, name, id_len, text, len);
+	if (!u)
+		return -ENOMEM;
+	l.unit = u;
+	r = ini_read(text, len, &events, &l);
+	if (r == 0)
+		r = finish(&l);
+	if (r < 0)
+		return r;
+	*ret_unit = STEAL_PTR(u);
+	return 0;
+}
+
+int unit_load(const char *path, struct unit **ret_unit, struct diag_list *diags)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = file_read(path, UNIT_FILE_MAX, &text, &len);
+
+	if (r < 0) {
+		const struct diag_place at = {.file = path};
+		int q = diag_add(diags, DIAG_ERROR, &at, r == -EFBIG ? "at most 256 KiB" : NULL,
+			"cannot read: %s", file_strerror(r));
+
+		return q < 0 ? q : r;
+	}
+	return unit_load_text(path, text, len, ret_unit, diags);
+}
+
+void unit_free(struct unit *u)
+{
+	if (!u)
+		return;
+	for (size_t i = 0; i < u->n_exec_start_pre; i++)
+		exec_command_clear(&u->exec_start_pre[i]);
+	for (size_t i = 0; i < u->n_environment_files; i++)
+		free(u->environment_files[i].path);
+	exec_command_clear(&u->exec_start);
+	strv_free(u->after);
+	strv_free(u->before);
+	strv_free(u->requires);
+	strv_free(u->wants);
+	strv_free(u->environment);
+	strv_free(u->wanted_by);
+	free(u->exec_start_pre);
+	free(u->environment_files);
+	free(u->id);
+	free(u->path);
+	free(u->text);
+	free(u->description);
+	free(u->user);
+	free(u->group);
+	free(u->working_directory);
+	free(u->standard_output_path);
+	free(u);
+}
