@@ -5,8 +5,10 @@ from statistics import median
 BAR = 24
 MSEC = 1e6
 
-HEADER = (f"  {'#':>2}  {'node':<12}{'cause':<11}{'result':<14}{'swap':>9}{'rollback':>10}"
-          f"{'lost':>6}{'again':>7}{'gap':>9}  {'pid':<15}graph")
+
+def header(twins):
+    return (f"  {'#':>2}  {'node':<12}{'cause':<11}{'result':<14}{'swap' if twins else 'exec':>9}"
+            f"{'rollback':>10}{'lost':>6}{'again':>7}{'gap':>9}  {'pid':<15}graph")
 
 
 def gap_ms(crash):

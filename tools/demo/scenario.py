@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """One series of crashes on one supervised graph, and what became of the graph each time."""
-import os
-import re
-import shutil
 import signal
 import subprocess
 import time
@@ -10,15 +7,12 @@ from dataclasses import dataclass, field
 
 import graph
 from arrivals import Arrivals
-from supervision import Supervision
+from stage import Stage
 from waiting import Overdue, reached, wait_for
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-ROOT = os.path.dirname(os.path.dirname(HERE))
 UNITS = ("dbus-daemon", "rosmaster", "rosout", "lidar-source", "voxel-grid", "scan-sink")
 FILTER, MASTER = "voxel-grid", "rosmaster"
 GUARDED = ("rosmaster", "rosout", "lidar-source", "voxel-grid")
-RUNTIME = "/run/twinit"
 STEADY = 5  # so many arrivals make a stream that runs again
 START_SECONDS, RECOVERY_SECONDS, LATE_SECONDS = 30, 15, 5
 
@@ -49,60 +43,17 @@ class Series:
         return not self.problem and self.late_node_hears and all(c.whole for c in self.crashes)
 
 
-def render(source, target, replacements):
-    with open(source, encoding="utf-8") as f:
-        text = f.read()
-    for name, value in replacements.items():
-        text = text.replace(f"@{name}@", value)
-    with open(target, "w", encoding="utf-8") as f:
-        f.write(text)
-
-
-def switch_twins_off(unit):
-    with open(unit, "r+", encoding="utf-8") as f:
-        text = re.sub(r"(?m)^Enabled=yes$", "Enabled=no", f.read())
-        f.seek(0)
-        f.truncate()
-        f.write(text)
-
-
 class Scenario:
     def __init__(self, series, build, say):
         self.series, self.say = series, say
-        self.run = f"/run/demo/{series.name}"
-        self.build = build
-        self.log = f"{self.run}/twinit.log"
-        self.arrivals = Arrivals(f"{self.run}/scans")
+        self.stage = Stage(series.name, build, UNITS, series.twins)
+        self.supervision = self.stage.supervision
+        self.arrivals = Arrivals(f"{self.stage.run}/scans")
         self.known = set()
-        self.environment = {
-            "ROS_MASTER_URI": graph.MASTER, "ROS_IP": "127.0.0.1",
-            "ROS_HOME": f"{self.run}/ros", "ROS_LOG_DIR": f"{self.run}/ros/log",
-            "ROS_PACKAGE_PATH": f"{self.run}/packages"}
-        self.supervision = Supervision(build, f"{self.run}/units", RUNTIME, f"{self.run}/bus",
-                                       self.log)
-
-    def prepare(self):
-        units = f"{self.run}/units"
-        os.makedirs(units)
-        shutil.rmtree(RUNTIME, ignore_errors=True)
-        os.makedirs(RUNTIME, mode=0o755)
-        with open(f"{RUNTIME}/ros.env", "w", encoding="utf-8") as f:
-            f.writelines(f"{k}={v}\n" for k, v in self.environment.items())
-        subprocess.run([f"{HERE}/pcl-plugins.sh", f"{self.run}/packages"], check=True)
-        replacements = {"BUILD": self.build, "RUN": self.run,
-                        "POLICY": f"{ROOT}/supervisor/bus/org.twinit1.conf"}
-        render(f"{HERE}/dbus.conf.in", f"{self.run}/dbus.conf", replacements)
-        for unit in UNITS:
-            source = f"{ROOT}/units/{unit}.ini"
-            if not os.path.exists(source):
-                source += ".in"
-            render(source, f"{units}/{unit}.ini", replacements)
-            if not self.series.twins:
-                switch_twins_off(f"{units}/{unit}.ini")
 
     def start(self):
         began = time.monotonic()
-        self.supervision.start()
+        self.stage.start()
         wait_for("scans at the sink",
                  lambda: self.arrivals.update() and len(self.arrivals.all) > 2 * STEADY,
                  START_SECONDS)
@@ -178,12 +129,9 @@ class Scenario:
         s.wrong_clouds = self.arrivals.wrong()
 
     def late_node_hears(self):
-        late = Arrivals(f"{self.run}/late-scans")
-        with open(f"{self.run}/late.log", "wb") as log:
-            node = subprocess.Popen(
-                [f"{self.build}/tests/ros/scan_sink", late.path, "points:=/points_filtered",
-                 "__name:=late_sink"],
-                env={**os.environ, **self.environment}, stdout=log, stderr=log)
+        late = Arrivals(f"{self.stage.run}/late-scans")
+        node = self.stage.command([f"{self.stage.build}/tests/ros/scan_sink", late.path,
+                                   "points:=/points_filtered", "__name:=late_sink"], "late.log")
         heard = reached(lambda: len(late.since(0)) >= STEADY, LATE_SECONDS)
         node.send_signal(signal.SIGINT)
         try:
@@ -192,10 +140,3 @@ class Scenario:
             node.kill()
             node.wait()
         return heard
-
-    def last_words(self, lines=25):
-        try:
-            with open(self.log, encoding="utf-8", errors="replace") as f:
-                return f.read().splitlines()[-lines:]
-        except FileNotFoundError:
-            return []
