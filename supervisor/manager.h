@@ -31,6 +31,7 @@ struct job {
 	enum job_state state;
 	struct node *node;
 	struct job *next;
+	bool stopped; /* a restart's first half is done */
 };
 
 /* Who wants to know. All are called from the loop, after the fact; any may be NULL. */
@@ -58,6 +59,14 @@ enum system_state {
 };
 const char *system_state_to_string(enum system_state s);
 
+/* What jobs do to nodes; node_start() and node_stop() but in tests. */
+struct node_ops {
+	int (*start)(struct node *n);
+	void (*stop)(struct node *n);
+};
+
+#define MANAGER_NODES_MAX 512
+
 struct manager {
 	struct ev_loop *loop;
 	struct node *nodes; /* in order of id */
@@ -71,7 +80,37 @@ struct manager {
 	char *notify_dir;
 	uint32_t last_job_id;
 	uint64_t last_serial;
+
+	const struct node_ops *ops;
+	unsigned n_nodes;
+	unsigned n_jobs_ended; /* moves whenever a job is removed */
+	ev_timer run_timer;    /* the queue is to be looked at */
+	ev_signal sigchld;
+	bool start_incomplete; /* something named at the start could not even be queued */
+	usec_t shutdown_timeout;   /* for all of a shutdown's node stops together */
+	struct shutdown *shutdown; /* NULL before SIGTERM or SIGINT */
 };
+
+/* loop may be NULL (tests): then the caller runs jobs_run() itself. */
+_must_check_ int manager_new(struct ev_loop *loop, struct manager **ret);
+void manager_free(struct manager *m);
+static inline void manager_freep(struct manager **m)
+{
+	if (*m)
+		manager_free(*m);
+}
+/* All *.ini of unit_path; a unit in an earlier folder hides those of later ones. A unit that
+ * does not load is a node all the same, with load_state "error". */
+_must_check_ int manager_load_units(struct manager *m);
+/* Keeps the list in order of id; -EEXIST, -ENOSPC. The manager owns the node on success. */
+_must_check_ int manager_insert_node(struct manager *m, struct node *n);
+/* Queue the first starts: the ids given or, without any, all wanted by the default targets.
+ * What cannot be queued is logged, and the system will be degraded. */
+void manager_begin(struct manager *m, char **ids);
+void manager_set_state(struct manager *m, enum system_state s);
+/* Something changed that jobs or the system's state may hang on. Never calls back at once. */
+void manager_kick(struct manager *m);
+void manager_update_state(struct manager *m);
 
 struct node *manager_find_node(struct manager *m, const char *id);
 /* Active, twins of all generations and keepers; NULL when nobody has that pid. */

@@ -16,6 +16,17 @@
 
 struct manager;
 struct job;
+struct node;
+struct wait_event;
+
+#define NODE_ID_MAX 64	     /* the id becomes part of a socket path (108 bytes in all) */
+#define NODE_REQUESTS_MAX 16 /* requests without an answer yet, a node */
+
+/* Borrowed nodes, each once. */
+struct node_list {
+	struct node **items;
+	size_t n;
+};
 
 struct node {
 	struct manager *manager;
@@ -41,6 +52,22 @@ struct node {
 	ev_timer stop_timer; /* the keeper itself is late */
 	struct job *job;     /* the start/stop/restart job under way, or NULL */
 	struct node *next;
+
+	/* Written by order_resolve(). before, required_by and wanted_by are the reverses, so
+	 * that Before= of one unit is found in after of the other. */
+	struct node_list after, before, requires, required_by, wants, wanted_by;
+	char *missing_requires; /* first Requires= that names no usable unit; NULL: none */
+	unsigned mark;		/* scratch of order.c and job.c, meaningless between calls */
+
+	pid_t orphan_pid; /* left behind by a dead keeper, killed, not yet reaped; 0: none */
+	bool stop_unsent; /* KEEPER_REQ_STOP found the socket full */
+	bool keeper_killed; /* by stop_timer */
+	unsigned n_bad_messages;
+	uint64_t requests[NODE_REQUESTS_MAX]; /* serials */
+	size_t n_requests;
+	ev_timer restart_timer; /* after a keeper's crash: RestartSec= */
+	usec_t crash_window_start; /* keeper crashes, counted against StartLimit...= */
+	unsigned n_crashes;
 };
 
 /* "active" "reloading" "inactive" "failed" "activating" "deactivating" */
@@ -53,3 +80,32 @@ static inline bool node_is_down(const struct node *n)
 {
 	return n->state == NODE_DEAD || n->state == NODE_FAILED;
 }
+/* Down, and nothing of the last run is left: a keeper may be started. */
+static inline bool node_is_settled(const struct node *n)
+{
+	return node_is_down(n) && n->keeper_pid == 0 && n->orphan_pid == 0;
+}
+
+/* NULL when out of memory. Takes no unit yet; node_free() expects it unlinked. */
+struct node *node_new(struct manager *m, const char *id, const char *fragment_path);
+void node_free(struct node *n);
+
+/* The only writer of state. Tells the bus, and lets the job queue look again. */
+void node_set_state(struct node *n, enum node_state s);
+/* Failed without a keeper's word on it: result and one sentence why. */
+void node_fail(struct node *n, enum node_result result, const char *fmt, ...) _printf_(3, 4);
+
+/* Start a keeper; the node is then activating. -errno: the node has failed and was logged. */
+_must_check_ int node_start(struct node *n);
+/* Ask the keeper to stop the node; kill it where it is late. Down at once without a keeper. */
+void node_stop(struct node *n);
+/* Send a request; its serial is answered through manager_events.node_reply. */
+_must_check_ int node_send_request(struct node *n, const struct keeper_msg *msg);
+
+/* What the keeper says, by the table [state][message] in node_message.c. */
+void node_handle_message(struct node *n, const struct keeper_msg *msg);
+/* Read what is in the socket; false at the keeper's end of it. */
+bool node_drain(struct node *n);
+/* From reap.c: the keeper, or the process it left behind, is gone and reaped. */
+void node_keeper_ended(struct node *n, const struct wait_event *e);
+void node_orphan_ended(struct node *n);

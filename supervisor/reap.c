@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/reap.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "supervisor/base/log.h"
+#include "supervisor/base/wait_status.h"
+#include "supervisor/shutdown.h"
+
+static void dispatch(struct manager *m, pid_t pid, const struct wait_event *e)
+{
+	log_debug("reaped %d: %s %d", (int)pid, wait_kind_to_string(e->kind), wait_si_status(e));
+	for (struct node *n = m->nodes; n; n = n->next) {
+		if (n->keeper_pid == pid)
+			return node_keeper_ended(n, e);
+		if (n->orphan_pid == pid)
+			return node_orphan_ended(n);
+	}
+}
+
+bool reap_drain(struct manager *m)
+{
+	for (;;) {
+		struct wait_status s;
+		struct wait_event e;
+		/* __WALL: a twin's exit signal is 0, which a plain wait passes over. */
+		pid_t pid = waitpid(-1, &s.raw, __WALL | WNOHANG);
+
+		if (pid == 0)
+			return true;
+		if (pid < 0 && errno == EINTR)
+			continue;
+		if (pid < 0)
+			return false;
+		/* Nothing is traced by us: only ends are reported. */
+		e = wait_classify(s, false);
+		if (wait_is_end(&e))
+			dispatch(m, pid, &e);
+	}
+}
+
+bool reap_is_child(pid_t pid)
+{
+	siginfo_t si;
+
+	if (pid <= 0)
+		return false;
+	return waitid(P_PID, (id_t)pid, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0;
+}
+
+static void on_sigchld(_unused_ struct ev_loop *loop, ev_signal *w, _unused_ int revents)
+{
+	struct manager *m = w->data;
+
+	reap_drain(m);
+	if (m->shutdown)
+		shutdown_check(m);
+}
+
+void reap_start(struct manager *m)
+{
+	ev_signal_init(&m->sigchld, on_sigchld, SIGCHLD);
+	m->sigchld.data = m;
+	ev_signal_start(m->loop, &m->sigchld);
+	/* Children that we were executed with may have ended before there was a handler. */
+	reap_drain(m);
+}
+
+void reap_stop(struct manager *m)
+{
+	ev_signal_stop(m->loop, &m->sigchld);
+}
