@@ -24,7 +24,7 @@ struct loader {
 	const char *file_name; /* the last part of the path */
 	struct diag_list *diags;
 	unsigned n_errors;
-	bool exec_start_seen; /* somewhere, right or wrong: no second error for its absence */
+	bool exec_start_seen; /* right or wrong, anywhere: no second error for its absence */
 };
 
 static int report(struct loader *l, enum diag_level level, const struct diag_place *where,
@@ -100,7 +100,8 @@ static int on_assignment(
 		.n_errors = &l->n_errors,
 	};
 
-	l->exec_start_seen |= strcmp(key, "ExecStart") == 0 && *value;
+	if (strcmp(key, "ExecStart") == 0)
+		l->exec_start_seen = *value;
 	if (section && !*section)
 		return report(l, DIAG_ERROR, &at, "stands before the first section", SECTIONS_TEXT);
 	/* One error for an unknown section is enough; it was reported with its header. */
@@ -176,7 +177,7 @@ static int finish(struct loader *l)
 		report(l, DIAG_ERROR, &file, "the file's name is no unit name",
 			"letters, digits and - _ . : @ before \".ini\", no dot in front") < 0)
 		return -ENOMEM;
-	if (!u->exec_start.argv && !l->exec_start_seen &&
+	if (!u->exec_start.argv && (!l->exec_start_seen || !l->n_errors) &&
 		report(l, DIAG_ERROR, &service, "is missing",
 			setting_find("Service", "ExecStart")->allowed) < 0)
 		return -ENOMEM;

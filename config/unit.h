@@ -80,8 +80,7 @@ struct twin_settings {
 	bool enabled;         /* Enabled=, default yes */
 	usec_t interval;      /* Interval=, default 1s, at least 5ms, finite */
 	unsigned generations; /* Generations=, 1 to 8, default 1 */
-	usec_t quiet_window;  /* QuietWindow=, default 20ms, finite: how long to look for a quiet
-				 moment */
+	usec_t quiet_window;  /* QuietWindow=, how long to look for a quiet moment, default 20ms */
 };
 
 struct unit {
@@ -146,10 +145,9 @@ struct diag_list {
 	size_t n, allocated;
 };
 
-#define DIAG_LIST_INIT                                                                             \
-	{                                                                                          \
-		0                                                                                  \
-	}
+/* clang-format off */
+#define DIAG_LIST_INIT { 0 }
+/* clang-format on */
 void diag_list_clear(struct diag_list *l);
 bool diag_list_has_errors(const struct diag_list *l);
 /* "FILE:LINE: [Section] Key=: what; allowed: ..." in a malloc'd string; NULL when out of memory. */
