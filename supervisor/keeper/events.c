@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the engine tells, turned into events of the node's state machine. */
+#include <string.h>
+
+#include "supervisor/keeper/keeper.h"
+
+static void on_fatal(struct keeper *k, const struct twin_event *e, nsec_t seen)
+{
+	bool clean = policy_result_of_signal(e->signal, e->core) == RESULT_SUCCESS;
+
+	guard_dispatch(k, &(struct guard_input){
+				  .event = clean ? GUARD_FATAL_CLEAN : GUARD_FATAL,
+				  .seen = seen,
+				  .signal = e->signal,
+				  .core = e->core,
+				  .address = e->fault_address,
+			  });
+}
+
+static void on_exited(struct keeper *k, const struct twin_event *e, nsec_t seen)
+{
+	struct wait_event end = wait_classify((struct wait_status){e->status}, false);
+	bool clean = policy_result_of_end(&end) == RESULT_SUCCESS;
+
+	if (k->main_pid == 0)
+		return;
+	/* The word about the exec is in the pipe by now, even if the loop has not been there. */
+	if (k->state != NODE_RUNNING)
+		start_check_exec(k);
+	guard_dispatch(k, &(struct guard_input){
+				  .event = clean ? GUARD_ENDED_CLEAN : GUARD_ENDED,
+				  .seen = seen,
+				  .status = e->status,
+			  });
+}
+
+static void on_child(struct keeper *k, const struct twin_event *e)
+{
+	struct wait_event end = wait_classify((struct wait_status){e->status}, false);
+	bool ok;
+
+	if (e->pid != k->pre_pid)
+		return; /* an anchor, or one that fell to us */
+	start_check_exec(k);
+	ok = end.kind == WAIT_EXITED && end.exit_status == 0;
+	k->pre_pid = 0;
+	if (!ok && k->command->ignore_failure) {
+		log_node(LOG_INFO, k->unit->id, "ExecStartPre=-%s failed, ignored",
+			k->command->argv[0]);
+		ok = true;
+	}
+	guard_dispatch(k, &(struct guard_input){.event = ok ? GUARD_PRE_OK : GUARD_PRE_FAILED,
+				  .status = e->status});
+}
+
+static void on_exec(struct keeper *k)
+{
+	if (!k->executed) {
+		k->executed = true;
+		return;
+	}
+	log_node(LOG_INFO, k->unit->id, "process %d executed another program; its twins are gone",
+		k->main_pid);
+	arm_forget(&k->arm);
+	if (k->arm.on)
+		arm_start(&k->arm, k->unit->twin.interval);
+}
+
+static void on_event(struct keeper *k, const struct twin_event *e, nsec_t seen)
+{
+	switch (e->type) {
+	case TWIN_EVENT_FATAL:
+		on_fatal(k, e, seen);
+		break;
+	case TWIN_EVENT_EXITED:
+		on_exited(k, e, seen);
+		break;
+	case TWIN_EVENT_CHILD:
+		on_child(k, e);
+		break;
+	case TWIN_EVENT_EXEC:
+		on_exec(k);
+		break;
+	case TWIN_EVENT_STOPPED:
+		log_node(LOG_INFO, k->unit->id, "stopped by SIG%s", sigabbrev_np(e->signal));
+		k->arm.stopped = true;
+		break;
+	case TWIN_EVENT_CONTINUED:
+		log_node(LOG_INFO, k->unit->id, "continued");
+		k->arm.stopped = false;
+		break;
+	case TWIN_EVENT_TWIN_LOST:
+		log_node(LOG_WARNING, k->unit->id, "twin %d was killed", e->pid);
+		arm_report(&k->arm);
+		break;
+	case TWIN_EVENT_NONE:
+		break;
+	}
+}
+
+void events_drain(struct keeper *k)
+{
+	struct twin_event e;
+
+	for (;;) {
+		e = twin_next_event(k->engine);
+		if (e.type == TWIN_EVENT_NONE)
+			return;
+		on_event(k, &e, now_nsec());
+	}
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From fault to twin. failover_run() is entered with the fault fresh; up to the return of
+ * twin_swap() it only decides: no log line, no message, no allocation. All that is to be told
+ * is told when the node runs again.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "supervisor/keeper/keeper.h"
+
+struct attempt {
+	struct twin_swap swap;
+	bool tried;      /* the engine was asked, and the active is no more */
+	int error;       /* of the last try */
+	const char *why; /* no twin was usable: in words */
+	char reason[TWIN_REASON_MAX];
+};
+
+static const char *may_not_swap(const struct keeper *k)
+{
+	if (!k->unit->twin.enabled)
+		return "[Twin] Enabled=no";
+	if (!k->traced)
+		return "the node could not be traced";
+	if (!k->want_up || k->leaving || k->no_swap)
+		return "the node was ending";
+	if (twin_count(k->engine) == 0)
+		return "there was no twin yet";
+	return NULL;
+}
+
+static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in, struct attempt *a)
+{
+	int generation = 0, left;
+
+	a->error = -ENODATA;
+	a->why = may_not_swap(k);
+	if (a->why)
+		return;
+	if (in->event != GUARD_FAILOVER)
+		generation = ladder_failure(&k->ladder, twin_count(k->engine), now_usec());
+	if (generation < 0) {
+		a->why = "the twins failed again within 1 s, three times in a row";
+		return;
+	}
+	/* A generation that failed is used up, and the older ones have moved up. */
+	for (unsigned i = 0; i < TWIN_GENERATIONS_MAX; i++) {
+		a->error = twin_swap(k->engine, (unsigned)generation, &a->swap);
+		if (a->error == 0 || a->error == -ENODATA)
+			return;
+		a->tried = true;
+		snprintf(a->reason, sizeof(a->reason), "%s", twin_reason(k->engine));
+		a->why = a->reason;
+		left = (int)twin_count(k->engine);
+		if (left == 0)
+			return;
+		generation = MIN2(generation, left - 1);
+	}
+}
+
+static enum node_result cause_of(const struct guard_input *in)
+{
+	struct wait_event e;
+
+	switch (in->event) {
+	case GUARD_FATAL:
+		return policy_result_of_signal(in->signal, in->core);
+	case GUARD_ENDED:
+		e = wait_classify((struct wait_status){in->status}, false);
+		return policy_result_of_end(&e);
+	case GUARD_FAILOVER:
+		return RESULT_REQUESTED;
+	default:
+		return in->cause;
+	}
+}
+
+static int signal_of(const struct guard_input *in)
+{
+	if (in->event == GUARD_FATAL)
+		return in->signal;
+	return in->event == GUARD_ENDED && WIFSIGNALED(in->status) ? WTERMSIG(in->status) : 0;
+}
+
+#define FIELD_WIDTH 24
+struct fields {
+	char text[20][FIELD_WIDTH];
+	const char *list[2 * 24 + 1];
+	unsigned n_text, n;
+};
+
+static void add_text(struct fields *f, const char *key, const char *value)
+{
+	if (f->n + 2 >= ELEMENTSOF(f->list))
+		return;
+	f->list[f->n++] = key;
+	f->list[f->n++] = value;
+}
+
+static void add_number(struct fields *f, const char *key, unsigned long long v)
+{
+	if (f->n_text >= ELEMENTSOF(f->text))
+		return;
+	snprintf(f->text[f->n_text], FIELD_WIDTH, "%llu", v);
+	add_text(f, key, f->text[f->n_text++]);
+}
+
+static void log_failover(struct keeper *k, const struct keeper_failover_report *r, uint64_t address)
+{
+	const char *sig = r->signal ? sigabbrev_np(r->signal) : NULL;
+	struct fields f = {.n = 0};
+	char why[40] = "", where[32] = "";
+
+	add_text(&f, "CAUSE", node_result_to_string(r->cause));
+	add_number(&f, "SIGNAL", (unsigned)r->signal);
+	add_text(&f, "COLD", r->cold ? "yes" : "no");
+	add_number(&f, "LATENCY_USEC", r->latency / NSEC_PER_USEC);
+	add_number(&f, "ROLLBACK_USEC", r->rollback);
+	add_number(&f, "OLD_PID", (unsigned)r->old_pid);
+	add_number(&f, "NEW_PID", (unsigned)r->new_pid);
+	if (!r->cold) {
+		add_number(&f, "GENERATION", r->generation);
+		add_number(&f, "THREADS", r->n_threads);
+		add_number(&f, "FDS_CLOSED", r->fds_closed);
+		add_number(&f, "FDS_REPLACED", r->fds_replaced);
+		add_number(&f, "EPOLL_CHANGES", r->epoll_changes);
+		add_number(&f, "OFFSETS_RESTORED", r->offsets_restored);
+		add_number(&f, "STREAMS_KEPT", r->streams_kept);
+		add_number(&f, "STREAMS_MOVED", r->streams_moved);
+		add_number(&f, "STREAMS_TORN", r->streams_torn);
+	}
+	if (r->detail[0])
+		add_text(&f, r->cold ? "WHY_COLD" : "LOST", r->detail);
+	f.list[f.n] = NULL;
+
+	if (sig)
+		snprintf(why, sizeof(why), " (SIG%s)", sig);
+	if (address)
+		snprintf(where, sizeof(where), " at 0x%llx", (unsigned long long)address);
+	log_fields(r->ok ? LOG_WARNING : LOG_ERR, k->unit->id, f.list, "%s%s%s: %s after %llu us",
+		node_result_to_string(r->cause), why, where,
+		!r->ok    ? "no twin and no restart"
+		: r->cold ? "restarted cold"
+			  : "twin took over",
+		(unsigned long long)(r->latency / NSEC_PER_USEC));
+}
+
+static void send_failover(struct keeper *k, const struct keeper_failover_report *r)
+{
+	struct keeper_msg m = {.type = KEEPER_MSG_FAILOVER, .failover = *r};
+
+	report_send(&k->report, &m);
+}
+
+/* The end that the twin made up for; the process itself may never have come to it. */
+static void note_prevented_end(struct keeper *k, const struct guard_input *in)
+{
+	struct wait_event e;
+
+	if (in->event == GUARD_FATAL) {
+		k->exit_code = in->core ? CLD_DUMPED : CLD_KILLED;
+		k->exit_status = in->signal;
+	} else if (in->event == GUARD_ENDED) {
+		e = wait_classify((struct wait_status){in->status}, false);
+		k->exit_code = wait_si_code(&e);
+		k->exit_status = wait_si_status(&e);
+	} else {
+		return;
+	}
+	k->exec_exit = in->seen / NSEC_PER_USEC;
+}
+
+static void took_over(struct keeper *k, const struct guard_input *in, const struct attempt *a)
+{
+	const struct twin_swap *s = &a->swap;
+	struct keeper_failover_report r = {
+		.cause = cause_of(in),
+		.signal = signal_of(in),
+		.ok = true,
+		.old_pid = s->old_pid,
+		.new_pid = s->new_pid,
+		.latency = s->latency,
+		.at = s->begun / NSEC_PER_USEC,
+		.rollback = s->rollback / NSEC_PER_USEC,
+		.generation = s->generation,
+		.n_threads = s->n_threads,
+		.fds_closed = s->fds_closed,
+		.fds_replaced = s->fds_replaced,
+		.epoll_changes = s->epoll_changes,
+		.offsets_restored = s->offsets_restored,
+		.streams_kept = s->streams_kept,
+		.streams_moved = s->streams_moved,
+		.streams_torn = s->streams_torn,
+	};
+
+	snprintf(r.detail, sizeof(r.detail), "%s", s->lost);
+	k->main_pid = s->new_pid;
+	k->leaving = false;
+	k->arm.stopped = false;
+	/* What was asked for is no failure that could come again soon. */
+	if (in->event != GUARD_FAILOVER)
+		ladder_swapped(&k->ladder, now_usec());
+	note_prevented_end(k, in);
+	listen_probe_start(k);
+	log_failover(k, &r, in->address);
+	send_failover(k, &r);
+	report_reply(&k->report, in->serial, 0, "twin took over");
+	guard_report_state(k);
+	arm_start(&k->arm, ARM_AGAIN);
+}
+
+/* The cold way begins: what will be reported when it is at its end. */
+static void go_cold(struct keeper *k, const struct guard_input *in, const struct attempt *a)
+{
+	k->no_swap = true;
+	k->cold_seen = in->seen;
+	k->cold = (struct keeper_failover_report){
+		.cause = cause_of(in),
+		.signal = signal_of(in),
+		.cold = true,
+		.old_pid = k->main_pid,
+		.at = in->seen / NSEC_PER_USEC,
+	};
+	k->cold_tried = a->tried;
+	snprintf(k->cold.detail, sizeof(k->cold.detail), "%s", a->why ? a->why : "");
+}
+
+void failover_cold_over(struct keeper *k, bool ok)
+{
+	struct keeper_failover_report *r = &k->cold;
+
+	if (r->at == 0)
+		return;
+	r->ok = ok;
+	r->new_pid = k->main_pid;
+	r->latency = now_nsec() - k->cold_seen;
+	/* A node that had no twin, and is not to be restarted, has simply failed. */
+	if (ok || (k->cold_tried && k->want_up)) {
+		log_failover(k, r, 0);
+		send_failover(k, r);
+	}
+	*r = (struct keeper_failover_report){0};
+}
+
+/* The engine was asked, failed, and the active is gone: down, by the rules of Restart=. */
+static void swap_broke(struct keeper *k, const struct guard_input *in, const struct attempt *a)
+{
+	log_node(LOG_ERR, k->unit->id, "twin could not take over: %s", a->why);
+	report_reply(&k->report, in->serial, a->error, a->why);
+	note_prevented_end(k, in);
+	/* The cause stays the cause; only a node that was well until it was asked to fail over
+	 * has failed because of its twin. */
+	guard_blame(k, in->event == GUARD_FAILOVER ? RESULT_TWIN_FAILED : cause_of(in),
+		"twin-failed: %s", a->why);
+	guard_settle(k);
+}
+
+static void no_twin(struct keeper *k, const struct guard_input *in, const struct attempt *a)
+{
+	switch (in->event) {
+	case GUARD_FATAL:
+		twin_let_die(k->engine);
+		/* A core dump may take seconds; connections must not stay open that long. */
+		twin_drop_all(k->engine);
+		arm_stop(&k->arm);
+		listen_probe_stop(k);
+		break;
+	case GUARD_ENDED:
+		guard_note_end(k, in->status);
+		guard_settle(k);
+		break;
+	case GUARD_HANG:
+		log_node(LOG_ERR, k->unit->id, "%s, and no twin: %s; sending SIGABRT",
+			node_result_to_string(in->cause), a->why);
+		guard_blame(k, in->cause, "%s expired", node_result_to_string(in->cause));
+		twin_drop_all(k->engine);
+		arm_stop(&k->arm);
+		listen_probe_stop(k);
+		guard_end_node(k, SIGABRT);
+		break;
+	default:
+		break;
+	}
+}
+
+void failover_run(struct keeper *k, const struct guard_input *in)
+{
+	struct attempt a = {.tried = false};
+
+	swap_down_the_ladder(k, in, &a);
+	/* It waited for children itself, and may have eaten the news of others. */
+	ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);
+	if (a.error == 0) {
+		took_over(k, in, &a);
+		return;
+	}
+	if (in->event == GUARD_FAILOVER && !a.tried) {
+		report_reply(&k->report, in->serial, -ENODATA, a.why ? a.why : "there is no twin");
+		return;
+	}
+	if (k->cold.at == 0)
+		go_cold(k, in, &a);
+	if (a.tried)
+		swap_broke(k, in, &a);
+	else
+		no_twin(k, in, &a);
+}

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state machine of machine.c carried out: what each action does. */
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "supervisor/keeper/keeper.h"
+
+#define QUIT_PATIENCE 1.0 /* for the last words to be read */
+
+void guard_report_state(struct keeper *k)
+{
+	struct keeper_msg m = {.type = KEEPER_MSG_STATE};
+	struct keeper_state_report *s = &m.state;
+
+	s->state = k->state;
+	s->result = k->result;
+	s->main_pid = k->main_pid;
+	s->exit_code = k->exit_code;
+	s->exit_status = k->exit_status;
+	s->exec_start = k->exec_start;
+	s->exec_exit = k->exec_exit;
+	s->n_restarts = k->n_restarts;
+	snprintf(s->detail, sizeof(s->detail), "%s", k->detail);
+	report_send(&k->report, &m);
+}
+
+void guard_set_state(struct keeper *k, enum node_state state)
+{
+	if (k->state != state)
+		log_node(LOG_DEBUG, k->unit->id, "%s -> %s", node_state_to_string(k->state),
+			node_state_to_string(state));
+	k->state = state;
+	guard_report_state(k);
+}
+
+void guard_expire_in(struct keeper *k, usec_t delay)
+{
+	ev_timer_stop(k->loop, &k->state_timer);
+	if (delay == USEC_INFINITY)
+		return;
+	ev_now_update(k->loop);
+	ev_timer_set(&k->state_timer, (double)delay / USEC_PER_SEC, 0.);
+	ev_timer_start(k->loop, &k->state_timer);
+}
+
+void guard_blame(struct keeper *k, enum node_result result, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (k->result == RESULT_SUCCESS)
+		k->result = result;
+	if (k->detail[0])
+		return;
+	va_start(ap, fmt);
+	vsnprintf(k->detail, sizeof(k->detail), fmt, ap);
+	va_end(ap);
+}
+
+static void describe_end(const struct wait_event *e, char *ret, size_t size)
+{
+	const char *name = e->signal ? sigabbrev_np(e->signal) : NULL;
+
+	if (e->kind == WAIT_EXITED)
+		snprintf(ret, size, "exited with status %d", e->exit_status);
+	else if (name)
+		snprintf(ret, size, "killed by SIG%s%s", name,
+			e->kind == WAIT_CORE_DUMP ? ", core dumped" : "");
+	else
+		snprintf(ret, size, "killed by signal %d", e->signal);
+}
+
+void guard_note_end(struct keeper *k, int status)
+{
+	struct wait_event e = wait_classify((struct wait_status){status}, false);
+	enum node_result result = policy_result_of_end(&e);
+	bool asked = k->state == NODE_STOP_SIGTERM && e.kind != WAIT_EXITED &&
+		     e.signal == k->unit->kill_signal;
+	char how[64];
+
+	k->exit_code = wait_si_code(&e);
+	k->exit_status = wait_si_status(&e);
+	describe_end(&e, how, sizeof(how));
+	log_node(LOG_INFO, k->unit->id, "process %d %s", k->main_pid, how);
+	/* To die of the signal that the unit itself names is what was asked for, also where it
+	 * is none of the four. */
+	if (result != RESULT_SUCCESS && !asked)
+		guard_blame(k, result, "%s", how);
+}
+
+/*
+ * What the node left behind in its process group. The group's number may be somebody else's by
+ * now only if no member of ours is left; then a process with that number exists, whereas our
+ * group's founder has ended long since.
+ */
+static void kill_group(struct keeper *k, int sig)
+{
+	if (k->group > 1 && kill(k->group, 0) < 0 && errno == ESRCH)
+		(void)kill(-k->group, sig);
+}
+
+static void kill_helper(struct keeper *k, int sig)
+{
+	/* It may not have come to its setsid() yet. */
+	if (k->pre_pid > 0 && kill(-k->pre_pid, sig) < 0)
+		(void)kill(k->pre_pid, sig);
+}
+
+void guard_end_node(struct keeper *k, int sig)
+{
+	kill_helper(k, sig);
+	kill_helper(k, SIGCONT);
+	if (k->main_pid > 0) {
+		/* The group has the node as well, unless it has made a group of its own; nobody
+		 * should get the signal twice. */
+		if (getpgid(k->main_pid) != k->group)
+			(void)twin_kill(k->engine, sig);
+		kill_group(k, sig);
+		(void)twin_kill(k->engine, SIGCONT);
+	}
+	guard_expire_in(k, k->unit->timeout_stop_usec);
+	guard_set_state(k, sig == SIGKILL ? NODE_STOP_SIGKILL : NODE_STOP_SIGTERM);
+}
+
+static void drop_twins(struct keeper *k)
+{
+	twin_drop_all(k->engine);
+	arm_stop(&k->arm);
+	listen_probe_stop(k);
+}
+
+static void finish(struct keeper *k, enum node_state state)
+{
+	failover_cold_over(k, false);
+	guard_expire_in(k, USEC_INFINITY);
+	guard_set_state(k, state);
+	if (k->result != RESULT_SUCCESS)
+		log_node(LOG_ERR, k->unit->id, "failed: %s%s%s", node_result_to_string(k->result),
+			k->detail[0] ? ": " : "", k->detail);
+	k->done = true;
+	ev_prepare_start(k->loop, &k->quit_prepare);
+	ev_timer_set(&k->quit_timer, QUIT_PATIENCE, 0.);
+	ev_timer_start(k->loop, &k->quit_timer);
+}
+
+void guard_settle(struct keeper *k)
+{
+	if (k->main_pid > 0) {
+		twin_forget(k->engine);
+		kill_group(k, SIGKILL);
+		k->exec_exit = now_usec();
+	}
+	k->main_pid = k->pre_pid = k->group = 0;
+	ev_io_stop(k->loop, &k->exec_io);
+	spawned_close(&k->spawned);
+	arm_stop(&k->arm);
+	listen_probe_stop(k);
+
+	if (k->want_up && policy_wants_restart(k->unit->restart, k->result)) {
+		guard_expire_in(k, k->unit->restart_sec);
+		guard_set_state(k, NODE_AUTO_RESTART);
+		return;
+	}
+	finish(k, k->result == RESULT_SUCCESS ? NODE_DEAD : NODE_FAILED);
+}
+
+static void do_settle(struct keeper *k, const struct guard_input *in)
+{
+	if (in->event == GUARD_ENDED || in->event == GUARD_ENDED_CLEAN) {
+		guard_note_end(k, in->status);
+		if (k->state == NODE_START && k->unit->type == UNIT_NOTIFY)
+			guard_blame(k, RESULT_PROTOCOL, "ended before it said READY=1");
+	}
+	guard_settle(k);
+}
+
+static void do_pre_broke(struct keeper *k, const struct guard_input *in)
+{
+	struct wait_event e = wait_classify((struct wait_status){in->status}, false);
+	enum node_result result = policy_result_of_end(&e);
+	char how[64];
+
+	describe_end(&e, how, sizeof(how));
+	/* Even a clean signal is no success for a command that has to succeed. */
+	guard_blame(k, result == RESULT_SUCCESS ? RESULT_SIGNAL : result, "ExecStartPre=%s: %s",
+		k->command->argv[0], how);
+	k->exit_code = wait_si_code(&e);
+	k->exit_status = wait_si_status(&e);
+	guard_settle(k);
+}
+
+static void do_run(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	guard_expire_in(k, USEC_INFINITY);
+	guard_set_state(k, NODE_RUNNING);
+	listen_probe_start(k);
+	arm_start(&k->arm, ARM_FIRST);
+}
+
+static void do_enter(struct keeper *k, const struct guard_input *in)
+{
+	log_node(LOG_INFO, k->unit->id, "started, process %d", k->main_pid);
+	failover_cold_over(k, true);
+	if (k->unit->type == UNIT_NOTIFY)
+		guard_report_state(k);
+	else
+		do_run(k, in);
+}
+
+static void do_let_die(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	twin_let_die(k->engine);
+}
+
+static void do_let_leave(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	twin_let_die(k->engine);
+	/* It ends on purpose: its twins must not keep its connections open meanwhile. */
+	drop_twins(k);
+}
+
+static void do_time_out(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	guard_blame(k, RESULT_TIMEOUT, "%s timed out after TimeoutStartSec=",
+		k->state == NODE_START_PRE ? "ExecStartPre=" : "start");
+	guard_end_node(k, k->unit->kill_signal);
+}
+
+static void do_terminate(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	k->want_up = false;
+	drop_twins(k);
+	guard_end_node(k, k->unit->kill_signal);
+}
+
+static void do_want_down(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	k->want_up = false;
+}
+
+static void do_kill(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	guard_blame(k, RESULT_TIMEOUT, "did not end within TimeoutStopSec=, killed");
+	log_node(LOG_WARNING, k->unit->id, "does not end, sending SIGKILL");
+	guard_end_node(k, SIGKILL);
+}
+
+static void do_give_up(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	log_node(LOG_ERR, k->unit->id, "process %d survives SIGKILL (uninterruptible), left behind",
+		k->main_pid ? k->main_pid : k->pre_pid);
+	guard_blame(k, RESULT_TIMEOUT, "did not end after SIGKILL");
+	k->main_pid = k->pre_pid = 0;
+	finish(k, NODE_FAILED);
+}
+
+static void do_stay_down(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	k->want_up = false;
+	finish(k, NODE_DEAD);
+}
+
+typedef void (*action_fn)(struct keeper *k, const struct guard_input *in);
+static const action_fn actions[] = {
+	[_GUARD_HOLE] = NULL,
+	[GUARD_IGNORE] = NULL,
+	[GUARD_BEGIN] = start_begin,
+	[GUARD_NEXT_PRE] = start_next_pre,
+	[GUARD_PRE_BROKE] = do_pre_broke,
+	[GUARD_ENTER] = do_enter,
+	[GUARD_RUN] = do_run,
+	[GUARD_NOTE_EXEC] = start_note_exec,
+	[GUARD_LET_DIE] = do_let_die,
+	[GUARD_LET_LEAVE] = do_let_leave,
+	[GUARD_FAIL_OVER] = failover_run,
+	[GUARD_TIME_OUT] = do_time_out,
+	[GUARD_TERMINATE] = do_terminate,
+	[GUARD_WANT_DOWN] = do_want_down,
+	[GUARD_KILL] = do_kill,
+	[GUARD_GIVE_UP] = do_give_up,
+	[GUARD_SETTLE] = do_settle,
+	[GUARD_STAY_DOWN] = do_stay_down,
+};
+static_assert(ELEMENTSOF(actions) == _GUARD_ACTION_MAX, "a function for each action");
+
+void guard_dispatch(struct keeper *k, const struct guard_input *in)
+{
+	/* From here to twin_swap() nothing is logged, sent or allocated. */
+	action_fn f = actions[machine_next(k->state, in->event)];
+
+	if (f && !k->done)
+		f(k, in);
+	else if (in->event == GUARD_FAILOVER)
+		report_reply(&k->report, in->serial, -EBUSY, "the node does not run");
+}
+
+static void on_state_timer(_unused_ struct ev_loop *loop, ev_timer *w, _unused_ int revents)
+{
+	guard_dispatch(w->data, &(struct guard_input){.event = GUARD_EXPIRED});
+}
+
+static void on_quit_timer(struct ev_loop *loop, _unused_ ev_timer *w, _unused_ int revents)
+{
+	ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_quit_prepare(struct ev_loop *loop, ev_prepare *w, _unused_ int revents)
+{
+	struct keeper *k = w->data;
+
+	if (report_is_idle(&k->report))
+		ev_break(loop, EVBREAK_ALL);
+}
+
+void guard_init(struct keeper *k)
+{
+	k->state = NODE_DEAD;
+	k->want_up = true;
+	k->spawned = (struct spawned)SPAWNED_NONE;
+	ev_init(&k->state_timer, on_state_timer);
+	ev_init(&k->quit_timer, on_quit_timer);
+	ev_prepare_init(&k->quit_prepare, on_quit_prepare);
+	k->state_timer.data = k->quit_timer.data = k->quit_prepare.data = k;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What comes in from outside: requests of the supervisor, notifications of the node, and the
+ * verdicts of the probes that live on them. */
+#include <errno.h>
+#include <string.h>
+
+#include "supervisor/keeper/keeper.h"
+
+#define NOTIFICATIONS_A_TURN 64 /* a chatterbox must not keep the keeper from its node */
+
+static enum node_result result_from_string(const char *s)
+{
+	for (unsigned i = 0; i < _RESULT_MAX; i++)
+		if (strcmp(node_result_to_string((enum node_result)i), s) == 0)
+			return (enum node_result)i;
+	return RESULT_WATCHDOG;
+}
+
+static void judge(struct keeper *k)
+{
+	const struct probe *p = &k->watchdog.probe;
+	usec_t now = now_usec(), again;
+	enum probe_verdict v = probe_verdict(p, now, &again);
+
+	ev_timer_stop(k->loop, &k->probe_timer);
+	if (v == PROBE_FAILED) {
+		guard_dispatch(k, &(struct guard_input){.event = GUARD_HANG,
+					  .seen = now * NSEC_PER_USEC,
+					  .cause = result_from_string(p->ops->result)});
+		return;
+	}
+	if (again == USEC_INFINITY)
+		return;
+	ev_now_update(k->loop);
+	ev_timer_set(&k->probe_timer, (double)(again > now ? again - now : 0) / USEC_PER_SEC, 0.);
+	ev_timer_start(k->loop, &k->probe_timer);
+}
+
+static void on_probe_timer(_unused_ struct ev_loop *loop, ev_timer *w, _unused_ int revents)
+{
+	struct keeper *k = w->data;
+
+	/* A mark may lie unread in the socket, sent in time: that is no hang. */
+	ev_invoke(k->loop, &k->notify_io, EV_READ);
+	if (k->state == NODE_RUNNING)
+		judge(k);
+}
+
+void listen_probe_start(struct keeper *k)
+{
+	probe_start(&k->watchdog.probe, now_usec());
+	judge(k);
+}
+
+void listen_probe_stop(struct keeper *k)
+{
+	ev_timer_stop(k->loop, &k->probe_timer);
+}
+
+static void take_notification(struct keeper *k, const struct notify_message *n)
+{
+	struct probe_event e = {.type = PROBE_EVENT_NOTIFY, .at = now_usec(), .notify = n};
+
+	if (n->has_status) {
+		struct keeper_msg m = {.type = KEEPER_MSG_STATUS};
+		snprintf(m.text, sizeof(m.text), "%s", n->status);
+		report_send(&k->report, &m);
+	}
+	if (n->has_errno)
+		log_node(LOG_WARNING, k->unit->id, "reports error %d (%s)", n->error,
+			strerror(n->error));
+	if (n->main_pid && n->main_pid != k->main_pid)
+		log_node(LOG_DEBUG, k->unit->id, "MAINPID=%d ignored", n->main_pid);
+	if (n->reloading)
+		log_node(LOG_DEBUG, k->unit->id, "reloads");
+	if (n->stopping)
+		k->leaving = true;
+	if (n->has_extend_timeout && ev_is_active(&k->state_timer)) {
+		double left = ev_timer_remaining(k->loop, &k->state_timer);
+		if ((double)n->extend_timeout_usec / USEC_PER_SEC > left)
+			guard_expire_in(k, n->extend_timeout_usec);
+	}
+	probe_event(&k->watchdog.probe, &e);
+	if (n->ready)
+		guard_dispatch(k, &(struct guard_input){.event = GUARD_READY});
+	/* The timer stands where it would expire without this mark; it looks again then. Only
+	 * what brings the moment nearer needs a look now. */
+	if (k->state == NODE_RUNNING && (n->watchdog_trigger || n->has_watchdog_usec))
+		judge(k);
+}
+
+static void on_notify(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int revents)
+{
+	struct keeper *k = w->data;
+	struct notify_message n;
+	pid_t sender = 0;
+
+	if (k->notify_fd < 0)
+		return;
+	for (unsigned i = 0; i < NOTIFICATIONS_A_TURN; i++) {
+		int r = notify_receive(k->notify_fd, k->main_pid, &n, &sender);
+
+		if (r < 0)
+			return;
+		if (r == 0)
+			log_node(LOG_DEBUG, k->unit->id, "notification of process %d refused",
+				sender);
+		else if (k->main_pid > 0 && !k->done)
+			take_notification(k, &n);
+	}
+}
+
+static void request_failover(struct keeper *k, uint64_t serial)
+{
+	guard_dispatch(k, &(struct guard_input){.event = GUARD_FAILOVER,
+				  .seen = now_nsec(),
+				  .cause = RESULT_REQUESTED,
+				  .serial = serial});
+}
+
+static void request_drop(struct keeper *k, uint64_t serial)
+{
+	twin_drop_all(k->engine);
+	if (k->arm.on)
+		arm_start(&k->arm, k->unit->twin.interval);
+	report_reply(&k->report, serial, 0, "twins dropped");
+}
+
+static void request_kill(struct keeper *k, uint64_t serial, int sig)
+{
+	int r = -ESRCH;
+
+	if (sig < 1 || sig >= _NSIG)
+		r = -EINVAL;
+	else if (k->main_pid > 0)
+		r = twin_kill(k->engine, sig);
+	report_reply(&k->report, serial, r, r < 0 ? strerror(-r) : "sent");
+}
+
+static void take_request(struct keeper *k, const struct keeper_msg *m)
+{
+	switch (m->type) {
+	case KEEPER_REQ_STOP:
+		report_reply(&k->report, m->serial, 0, "stopping");
+		guard_dispatch(k, &(struct guard_input){.event = GUARD_STOP});
+		break;
+	case KEEPER_REQ_CHECKPOINT:
+		arm_request(&k->arm, m->serial);
+		break;
+	case KEEPER_REQ_FAILOVER:
+		request_failover(k, m->serial);
+		break;
+	case KEEPER_REQ_DROP_TWIN:
+		request_drop(k, m->serial);
+		break;
+	case KEEPER_REQ_KILL:
+		request_kill(k, m->serial, m->signal);
+		break;
+	default:
+		log_node(LOG_WARNING, k->unit->id, "supervisor sent \"%s\", which is no request",
+			keeper_msg_type_to_string(m->type));
+		break;
+	}
+}
+
+/* The supervisor is gone: the node needs its guard all the more. */
+static void lose_supervisor(struct keeper *k)
+{
+	log_node(LOG_NOTICE, k->unit->id, "supervisor is gone, guarding on");
+	ev_io_stop(k->loop, &k->control_io);
+	report_close(&k->report);
+	close(STEAL_FD(k->control_fd));
+}
+
+static void on_control(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int revents)
+{
+	struct keeper *k = w->data;
+	struct keeper_msg m;
+
+	while (k->control_fd >= 0) {
+		int r = keeper_recv(k->control_fd, &m);
+
+		if (r == -EAGAIN)
+			return;
+		if (r == -EBADMSG)
+			log_node(LOG_WARNING, k->unit->id, "unreadable message of the supervisor");
+		else if (r <= 0)
+			lose_supervisor(k);
+		else
+			take_request(k, &m);
+	}
+}
+
+void listen_init(struct keeper *k)
+{
+	ev_io_init(&k->control_io, on_control, k->control_fd, EV_READ);
+	ev_io_init(&k->notify_io, on_notify, MAX2(k->notify_fd, 0), EV_READ);
+	ev_init(&k->probe_timer, on_probe_timer);
+	k->control_io.data = k->notify_io.data = k->probe_timer.data = k;
+	ev_io_start(k->loop, &k->control_io);
+	if (k->notify_fd >= 0)
+		ev_io_start(k->loop, &k->notify_io);
+}

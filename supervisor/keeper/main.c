@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* twinit-keeper: the guard of one node. See keeper/protocol.h for how it is started. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/close_range.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "supervisor/keeper/keeper.h"
+
+#define PRIORITY 10
+#define OOM_SCORE_ADJ "-900"
+#define FREEZE_DEADLINE (50 * NSEC_PER_USEC * USEC_PER_MSEC)
+
+struct options {
+	const char *id, *unit_path, *notify_dir;
+	int unit_fd, control_fd;
+};
+
+static int usage(const char *why)
+{
+	fprintf(stderr,
+		"twinit-keeper: %s\n"
+		"usage: twinit-keeper --id=ID --unit-path=PATH --unit-fd=N --control-fd=M "
+		"--notify-dir=DIR\n"
+		"Started by twinit; guards one node.\n",
+		why);
+	return -EINVAL;
+}
+
+static int parse_fd(const char *s)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(s, &end, 10);
+	if (errno || end == s || *end || v < 0 || v > INT_MAX || fcntl((int)v, F_GETFD) < 0)
+		return -EBADF;
+	return (int)v;
+}
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+	enum { ID = 1, UNIT_PATH, UNIT_FD, CONTROL_FD, NOTIFY_DIR };
+	static const struct option known[] = {
+		{"id", required_argument, NULL, ID},
+		{"unit-path", required_argument, NULL, UNIT_PATH},
+		{"unit-fd", required_argument, NULL, UNIT_FD},
+		{"control-fd", required_argument, NULL, CONTROL_FD},
+		{"notify-dir", required_argument, NULL, NOTIFY_DIR},
+		{0},
+	};
+	int c;
+
+	*o = (struct options){.unit_fd = -1, .control_fd = -1};
+	while ((c = getopt_long(argc, argv, "", known, NULL)) >= 0)
+		switch (c) {
+		case ID:
+			o->id = optarg;
+			break;
+		case UNIT_PATH:
+			o->unit_path = optarg;
+			break;
+		case UNIT_FD:
+			o->unit_fd = parse_fd(optarg);
+			break;
+		case CONTROL_FD:
+			o->control_fd = parse_fd(optarg);
+			break;
+		case NOTIFY_DIR:
+			o->notify_dir = optarg;
+			break;
+		default:
+			return usage("unknown option");
+		}
+	if (optind < argc)
+		return usage("no arguments are taken");
+	if (!o->id || !*o->id || !o->unit_path || !o->notify_dir)
+		return usage("--id, --unit-path and --notify-dir are needed");
+	if (o->unit_fd < 0 || o->control_fd < 0)
+		return usage("--unit-fd and --control-fd have to be open descriptors");
+	return 0;
+}
+
+static int read_unit(const struct options *o, struct unit **ret)
+{
+	struct diag_list diags = DIAG_LIST_INIT;
+	_cleanup_free_ char *text = NULL;
+	struct stat st;
+	size_t len = 0;
+	int r;
+
+	if (fstat(o->unit_fd, &st) < 0)
+		return -errno;
+	text = malloc((size_t)st.st_size + 1);
+	if (!text)
+		return -ENOMEM;
+	while (len < (size_t)st.st_size) {
+		ssize_t n = pread(o->unit_fd, text + len, (size_t)st.st_size - len, (off_t)len);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	r = unit_load_text(o->unit_path, text, len, ret, &diags);
+	/* The supervisor has shown the warnings when it read the same bytes. */
+	for (size_t i = 0; r < 0 && i < diags.n; i++) {
+		_cleanup_free_ char *line = diag_format(&diags.items[i]);
+		if (line)
+			log_node(LOG_ERR, o->id, "%s", line);
+	}
+	diag_list_clear(&diags);
+	return r;
+}
+
+/* All best effort: a keeper without these is slower under pressure, but it is a keeper. */
+static void harden(const char *id)
+{
+	/* Children are born plain: neither policy nor priority goes on to them. */
+	struct sched_param p = {.sched_priority = PRIORITY};
+	struct rlimit memlock;
+	int fd;
+
+	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p) < 0)
+		log_node(LOG_WARNING, id, "no real-time priority for the keeper: %s",
+			strerror(errno));
+	/* Under a finite limit a lock that works today makes an allocation fail tomorrow. */
+	if (geteuid() != 0 && getrlimit(RLIMIT_MEMLOCK, &memlock) == 0 &&
+		memlock.rlim_cur != RLIM_INFINITY)
+		log_node(LOG_WARNING, id,
+			"the keeper's memory is not locked: LimitMEMLOCK is finite");
+	else if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
+		log_node(LOG_WARNING, id, "the keeper's memory is not locked: %s", strerror(errno));
+	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, OOM_SCORE_ADJ, strlen(OOM_SCORE_ADJ)) < 0)
+		log_node(LOG_DEBUG, id, "oom_score_adj stays as it is: %s", strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+static void on_sigchld(_unused_ struct ev_loop *loop, ev_signal *w, _unused_ int revents)
+{
+	events_drain(w->data);
+}
+
+static void on_sigterm(_unused_ struct ev_loop *loop, ev_signal *w, _unused_ int revents)
+{
+	guard_dispatch(w->data, &(struct guard_input){.event = GUARD_STOP});
+}
+
+static void set_signals(struct keeper *k)
+{
+	/* A terminal's Ctrl-C reaches the whole foreground group; the supervisor decides what
+	 * it means, and says so by message. */
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	signal(SIGQUIT, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+	ev_signal_init(&k->sigchld, on_sigchld, SIGCHLD);
+	ev_signal_init(&k->sigterm, on_sigterm, SIGTERM);
+	k->sigchld.data = k->sigterm.data = k;
+	ev_set_priority(&k->sigchld, EV_MAXPRI); /* a crash before everything else */
+	ev_signal_start(k->loop, &k->sigchld);
+	ev_signal_start(k->loop, &k->sigterm);
+}
+
+static void open_notify(struct keeper *k, const struct options *o)
+{
+	int r;
+
+	k->notify_fd = -1;
+	r = notify_socket_path(o->notify_dir, o->id, k->notify_path);
+	if (r == 0) {
+		(void)mkdir(o->notify_dir, 0755); /* the supervisor has made it already */
+		r = notify_open(k->notify_path);
+	}
+	if (r < 0)
+		log_node(LOG_WARNING, o->id, "no notification socket in %s: %s", o->notify_dir,
+			strerror(-r));
+	else
+		k->notify_fd = r;
+}
+
+static int keeper_init(struct keeper *k, const struct options *o)
+{
+	struct twin_config config = {.freeze_deadline = FREEZE_DEADLINE};
+	int r;
+
+	/* What was inherited for us is not for the node. */
+	(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+	k->control_fd = o->control_fd;
+	r = read_unit(o, &k->unit);
+	if (r < 0) {
+		log_node(LOG_ERR, o->id, "cannot read the unit: %s", strerror(-r));
+		return r;
+	}
+	close(o->unit_fd);
+	/* Never ev_default_loop(): its own SIGCHLD handler would reap behind the engine. */
+	k->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+	if (!k->loop)
+		return -ENOMEM;
+	config.generations = MIN2(MAX2(k->unit->twin.generations, 1u), TWIN_GENERATIONS_MAX);
+	r = twin_engine_new(&config, &k->engine);
+	if (r < 0) {
+		log_node(LOG_ERR, o->id, "cannot make the twin engine: %s", strerror(-r));
+		return r;
+	}
+	open_notify(k, o);
+	report_init(&k->report, k->loop, k->control_fd);
+	arm_init(&k->arm, k);
+	watchdog_init(&k->watchdog, k->unit->watchdog_usec);
+	guard_init(k);
+	set_signals(k);
+	listen_init(k);
+	return 0;
+}
+
+static void keeper_done(struct keeper *k)
+{
+	if (k->engine)
+		twin_engine_free(k->engine);
+	if (k->notify_fd >= 0) {
+		(void)unlink(k->notify_path);
+		close(k->notify_fd);
+	}
+	spawned_close(&k->spawned);
+	spawn_plan_free(k->plan);
+	if (k->loop)
+		ev_loop_destroy(k->loop);
+	unit_freep(&k->unit);
+}
+
+int main(int argc, char **argv)
+{
+	/* Static: locked and touched once, and no part of it on the stack of the hot path. */
+	static struct keeper keeper = {.notify_fd = -1, .spawned = SPAWNED_NONE};
+	struct options o;
+	int r;
+
+	log_open("twinit-keeper");
+	if (parse_options(argc, argv, &o) < 0)
+		return 2;
+	harden(o.id);
+	r = keeper_init(&keeper, &o);
+	if (r == 0) {
+		guard_dispatch(&keeper, &(struct guard_input){.event = GUARD_START});
+		ev_run(keeper.loop, 0);
+	}
+	keeper_done(&keeper);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

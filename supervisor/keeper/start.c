@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The way up: start limit, lookups, ExecStartPre= one after the other, the node itself. */
+#include <errno.h>
+#include <string.h>
+
+#include "supervisor/keeper/keeper.h"
+
+/* What happened to the last run must not be told of this one. */
+static void new_run(struct keeper *k)
+{
+	if (k->state == NODE_AUTO_RESTART)
+		k->n_restarts++;
+	k->result = RESULT_SUCCESS;
+	k->detail[0] = '\0';
+	k->next_pre = 0;
+	k->traced = k->executed = k->leaving = k->no_swap = false;
+	k->ladder = (struct ladder){0};
+	watchdog_init(&k->watchdog, k->unit->watchdog_usec);
+	arm_forget(&k->arm);
+}
+
+static void on_exec_io(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int revents)
+{
+	start_check_exec(w->data);
+}
+
+static void watch_exec(struct keeper *k)
+{
+	ev_io_stop(k->loop, &k->exec_io);
+	ev_io_init(&k->exec_io, on_exec_io, k->spawned.status_fd, EV_READ);
+	k->exec_io.data = k;
+	ev_io_start(k->loop, &k->exec_io);
+}
+
+void start_check_exec(struct keeper *k)
+{
+	struct spawn_failure failure;
+	int r = spawn_result(&k->spawned, &failure);
+
+	if (r == -EAGAIN)
+		return;
+	ev_io_stop(k->loop, &k->exec_io);
+	if (r == 0)
+		guard_dispatch(
+			k, &(struct guard_input){.event = GUARD_EXEC_FAILED, .failure = &failure});
+	else if (k->main_pid > 0)
+		guard_dispatch(k, &(struct guard_input){.event = GUARD_EXECUTED});
+}
+
+void start_note_exec(struct keeper *k, const struct guard_input *in)
+{
+	spawn_failure_format(in->failure, k->unit, k->command, k->detail, sizeof(k->detail));
+	log_node(LOG_ERR, k->unit->id, "%s", k->detail);
+	/* A failed ExecStartPre= with "-" is no failure of the node. */
+	if (k->command->ignore_failure)
+		k->detail[0] = '\0';
+	else
+		guard_blame(k, RESULT_EXIT_CODE, "%s", k->detail);
+}
+
+static void broke(struct keeper *k, int error, const char *what)
+{
+	guard_blame(k, RESULT_RESOURCES, "%s: %s", what, strerror(-error));
+	guard_settle(k);
+}
+
+/* Supervised, but not guarded: said once, loudly. */
+static void go_untraced(struct keeper *k, int error)
+{
+	char reason[KEEPER_TEXT_MAX];
+
+	snprintf(reason, sizeof(reason), "cannot trace: %s", strerror(-error));
+	log_node(LOG_ERR, k->unit->id, "%s; supervised without a twin", reason);
+	twin_watch(k->engine, k->main_pid);
+	arm_refuse(&k->arm, reason);
+}
+
+static void start_node(struct keeper *k)
+{
+	int r;
+
+	r = spawn_node(k->plan, &k->spawned);
+	if (r < 0) {
+		broke(k, r, "cannot fork");
+		return;
+	}
+	k->command = &k->unit->exec_start;
+	k->main_pid = k->spawned.pid;
+	k->group = k->spawned.group;
+	k->exec_start = now_usec();
+	r = k->unit->twin.enabled ? twin_attach(k->engine, k->main_pid) : 0;
+	k->traced = k->unit->twin.enabled && r == 0;
+	if (r < 0)
+		go_untraced(k, r);
+	else if (!k->traced)
+		twin_watch(k->engine, k->main_pid);
+	watch_exec(k);
+	guard_expire_in(k, k->unit->timeout_start_usec);
+	guard_set_state(k, NODE_START);
+	spawn_release(&k->spawned);
+}
+
+void start_next_pre(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	int r;
+
+	k->pre_pid = 0;
+	spawned_close(&k->spawned);
+	if (k->next_pre >= k->unit->n_exec_start_pre) {
+		start_node(k);
+		return;
+	}
+	k->command = &k->unit->exec_start_pre[k->next_pre++];
+	r = spawn_helper(k->plan, k->command, &k->spawned);
+	if (r < 0) {
+		broke(k, r, "cannot fork");
+		return;
+	}
+	k->pre_pid = k->spawned.pid;
+	watch_exec(k);
+	guard_expire_in(k, k->unit->timeout_start_usec);
+	guard_set_state(k, NODE_START_PRE);
+}
+
+void start_begin(struct keeper *k, _unused_ const struct guard_input *in)
+{
+	const struct unit *u = k->unit;
+	char why[KEEPER_TEXT_MAX];
+	int r, status;
+
+	if (!start_limit_allows(
+		    &k->start_limit, u->start_limit_interval, u->start_limit_burst, now_usec())) {
+		char last[KEEPER_TEXT_MAX];
+
+		snprintf(last, sizeof(last), "%s", k->detail);
+		k->result = RESULT_SUCCESS;
+		k->detail[0] = '\0';
+		guard_blame(k, RESULT_START_LIMIT_HIT,
+			"started %u times within %llu ms; last: %.180s", u->start_limit_burst,
+			(unsigned long long)(u->start_limit_interval / USEC_PER_MSEC),
+			last[0] ? last : "ended");
+		guard_settle(k);
+		return;
+	}
+	new_run(k);
+	spawn_plan_free(STEAL_PTR(k->plan));
+	r = spawn_plan_new(u, k->notify_fd >= 0 ? k->notify_path : NULL, &k->plan, why, &status);
+	if (r < 0) {
+		log_node(LOG_ERR, u->id, "%s", why);
+		/* As if the new process had found out: systemd's numbers for it. */
+		k->exit_code = CLD_EXITED;
+		k->exit_status = status;
+		guard_blame(k, RESULT_RESOURCES, "%s", why);
+		guard_settle(k);
+		return;
+	}
+	if (u->type == UNIT_NOTIFY && k->notify_fd < 0) {
+		guard_blame(k, RESULT_RESOURCES, "Type=notify: no notification socket");
+		guard_settle(k);
+		return;
+	}
+	start_next_pre(k, in);
+}
