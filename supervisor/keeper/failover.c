@@ -253,7 +253,7 @@ static void swap_broke(struct keeper *k, const struct guard_input *in, const str
 	/* The cause stays the cause; only a node that was well until it was asked to fail over
 	 * has failed because of its twin. */
 	guard_blame(k, in->event == GUARD_FAILOVER ? RESULT_TWIN_FAILED : cause_of(in),
-		"twin-failed: %s", a->why);
+		"twin could not take over: %s", a->why);
 	guard_settle(k);
 }
 

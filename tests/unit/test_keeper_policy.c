@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What an end means, what Restart= makes of it, the start limit, the ladder, the figures. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <sys/wait.h>
+
+#include "supervisor/keeper/arm.h"
+#include "supervisor/keeper/policy.h"
+
+static enum node_result result_of(int raw)
+{
+	struct wait_event e = wait_classify((struct wait_status){raw}, false);
+	return policy_result_of_end(&e);
+}
+
+static void test_result_of_end(_unused_ void **state)
+{
+	assert_int_equal(result_of(W_EXITCODE(0, 0)), RESULT_SUCCESS);
+	assert_int_equal(result_of(W_EXITCODE(3, 0)), RESULT_EXIT_CODE);
+	assert_int_equal(result_of(W_EXITCODE(255, 0)), RESULT_EXIT_CODE);
+	assert_int_equal(result_of(W_EXITCODE(0, SIGKILL)), RESULT_SIGNAL);
+	assert_int_equal(result_of(W_EXITCODE(0, SIGSEGV)), RESULT_SIGNAL);
+	assert_int_equal(result_of(W_EXITCODE(0, SIGSEGV) | WCOREFLAG), RESULT_CORE_DUMP);
+}
+
+static void test_clean_signals(_unused_ void **state)
+{
+	for (int sig = 1; sig < NSIG; sig++) {
+		bool clean = sig == SIGHUP || sig == SIGINT || sig == SIGTERM || sig == SIGPIPE;
+
+		assert_int_equal(policy_is_clean_signal(sig), clean);
+		assert_int_equal(policy_result_of_signal(sig, false),
+			clean ? RESULT_SUCCESS : RESULT_SIGNAL);
+		assert_int_equal(policy_result_of_signal(sig, true), RESULT_CORE_DUMP);
+	}
+}
+
+/* systemd.service(5), "Exit causes and the effect of the Restart= settings". */
+static void test_restart_table(_unused_ void **state)
+{
+	static const struct {
+		enum node_result result;
+		const char row[_RESTART_MAX + 1]; /* in the order of enum unit_restart */
+	} table[] = {
+		/*                       no, success, failure, abnormal, abort, watchdog, always */
+		{RESULT_SUCCESS, "-+----+"},
+		{RESULT_EXIT_CODE, "--+---+"},
+		{RESULT_SIGNAL, "--+++-+"},
+		{RESULT_CORE_DUMP, "--+++-+"},
+		{RESULT_TIMEOUT, "--++--+"},
+		{RESULT_WATCHDOG, "--++-++"},
+		{RESULT_PROTOCOL, "--++--+"},
+		{RESULT_RESOURCES, "--++--+"},
+		{RESULT_TWIN_FAILED, "--++--+"},
+		{RESULT_START_LIMIT_HIT, "-------"},
+	};
+
+	for (size_t i = 0; i < ELEMENTSOF(table); i++)
+		for (int r = 0; r < _RESTART_MAX; r++)
+			if (policy_wants_restart((enum unit_restart)r, table[i].result) !=
+				(table[i].row[r] == '+'))
+				fail_msg("Restart=%s after %s",
+					unit_restart_to_string((enum unit_restart)r),
+					node_result_to_string(table[i].result));
+}
+
+static void test_start_limit(_unused_ void **state)
+{
+	struct start_limit l = {0};
+	usec_t now = 5 * USEC_PER_SEC, interval = 10 * USEC_PER_SEC;
+
+	for (int i = 0; i < 5; i++)
+		assert_true(start_limit_allows(&l, interval, 5, now + (usec_t)i));
+	assert_false(start_limit_allows(&l, interval, 5, now + 5));
+	assert_false(start_limit_allows(&l, interval, 5, now + interval - 1));
+	assert_true(start_limit_allows(&l, interval, 5, now + interval));
+	for (int i = 0; i < 1000; i++) {
+		assert_true(start_limit_allows(&l, 0, 5, now));
+		assert_true(start_limit_allows(&l, interval, 0, now));
+	}
+	/* An interval without end: burst starts, and never another. */
+	l = (struct start_limit){0};
+	assert_true(start_limit_allows(&l, USEC_INFINITY, 1, now));
+	assert_false(start_limit_allows(&l, USEC_INFINITY, 1, UINT64_MAX - 1));
+}
+
+static void test_ladder_goes_down(_unused_ void **state)
+{
+	struct ladder l = {0};
+	usec_t now = 100 * USEC_PER_SEC;
+
+	/* no twin at all */
+	assert_int_equal(ladder_failure(&l, 0, now), -1);
+	/* quick failures go one generation further each time, then cold */
+	assert_int_equal(ladder_failure(&l, 2, now), 0);
+	ladder_swapped(&l, now);
+	assert_int_equal(ladder_failure(&l, 2, now += 1000), 1);
+	ladder_swapped(&l, now);
+	assert_int_equal(ladder_failure(&l, 2, now += 1000), 1); /* the oldest there is */
+	ladder_swapped(&l, now);
+	assert_int_equal(ladder_failure(&l, 2, now += 1000), -1);
+}
+
+static void test_ladder_forgets(_unused_ void **state)
+{
+	struct ladder l = {0};
+	usec_t now = 100 * USEC_PER_SEC;
+
+	for (int i = 0; i < 100; i++) {
+		assert_int_equal(ladder_failure(&l, 3, now), 0);
+		ladder_swapped(&l, now);
+		now += LADDER_QUICK + 1;
+	}
+}
+
+static void test_figures(_unused_ void **state)
+{
+	struct arm_figures f = {0};
+
+	assert_int_equal(arm_figures_median(&f), 0);
+	arm_figures_add(&f, 700);
+	assert_int_equal(arm_figures_median(&f), 700);
+	for (unsigned i = 0; i < ARM_FIGURES; i++)
+		arm_figures_add(&f, (i * 37) % ARM_FIGURES);
+	/* the first has left the window, but not the maximum */
+	assert_int_equal(arm_figures_median(&f), ARM_FIGURES / 2);
+	assert_int_equal(f.max, 700);
+	assert_int_equal(f.last, (63 * 37) % ARM_FIGURES);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_result_of_end),
+		cmocka_unit_test(test_clean_signals),
+		cmocka_unit_test(test_restart_table),
+		cmocka_unit_test(test_start_limit),
+		cmocka_unit_test(test_ladder_goes_down),
+		cmocka_unit_test(test_ladder_forgets),
+		cmocka_unit_test(test_figures),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
