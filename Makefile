@@ -43,7 +43,7 @@ INI_LIBS = -linih
 ARCH := $(shell uname -m)
 config_SRC := $(wildcard config/*.c)
 base_SRC := $(wildcard supervisor/base/*.c)
-twin_SRC := $(wildcard supervisor/twin/*.c supervisor/twin/arch/$(ARCH)/*.c)
+twin_SRC := $(wildcard supervisor/twin/*.c supervisor/twin/arch/$(ARCH)/*.c supervisor/twin/arch/$(ARCH)/*.S)
 probes_SRC := $(wildcard probes/*.c)
 keeper_SRC := $(filter-out supervisor/keeper/main.c supervisor/keeper/protocol.c,$(wildcard supervisor/keeper/*.c))
 supervisor_SRC := $(filter-out supervisor/main.c,$(wildcard supervisor/*.c)) $(wildcard supervisor/bus/*.c)
@@ -58,7 +58,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/
 VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c))
 HELPERS := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/*.c))
 ROS_NODES := $(patsubst tests/ros/%.cpp,$(B)/tests/ros/%,$(wildcard tests/ros/*.cpp))
-BENCHES := $(patsubst tools/bench/%.c,$(B)/tools/bench/%,$(wildcard tools/bench/*.c))
+BENCHES := $(patsubst tools/bench/%.c,$(B)/tools/bench/%,$(filter-out tools/bench/load.c,$(wildcard tools/bench/*.c)))
 
 all: $(PROGRAMS)
 
@@ -74,7 +74,10 @@ $(foreach l,config base twin probes keeper supervisor protocol,$(eval $(call lib
 
 $(B)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(EXTRA_$(subst /,_,$*)) -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+$(B)/%.o: %.S Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -g -MMD -MP -c -o $@ $<
 
 $(B)/twinit: $(B)/supervisor/main.o $(foreach l,supervisor protocol config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
@@ -97,7 +100,7 @@ $(B)/tests/integration/%: tests/integration/%.c Makefile
 $(B)/tests/ros/%: tests/ros/%.cpp Makefile
 	@mkdir -p $(@D)
 	$(CXX) -O2 -g -Wall -Wextra -MMD -MP -o $@ $< $$($(PKG_CONFIG) --cflags --libs roscpp sensor_msgs)
-$(B)/tools/bench/%: $(B)/tools/bench/%.o $(call lib,twin) $(call lib,config)
+$(B)/tools/bench/%: $(B)/tools/bench/%.o $(B)/tools/bench/load.o $(call lib,twin) $(call lib,base) $(call lib,config)
 	$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tools/bench/%.o
 

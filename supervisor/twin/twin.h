@@ -37,11 +37,11 @@
 struct twin_engine;
 
 enum twin_event_type {
-	TWIN_EVENT_NONE,      /* nothing more to report now */
-	TWIN_EVENT_EXEC,      /* .pid executed a new program; all twins of the old one are gone */
-	TWIN_EVENT_FATAL,     /* .tid stands at the delivery of fatal .signal */
-	TWIN_EVENT_EXITED,    /* the whole process is gone; .status is its raw wait status */
-	TWIN_EVENT_STOPPED,   /* group-stopped by .signal: no checkpoints until continued */
+	TWIN_EVENT_NONE,    /* nothing more to report now */
+	TWIN_EVENT_EXEC,    /* .pid executed a new program; all twins of the old one are gone */
+	TWIN_EVENT_FATAL,   /* .tid stands at the delivery of fatal .signal */
+	TWIN_EVENT_EXITED,  /* the whole process is gone; .status is its raw wait status */
+	TWIN_EVENT_STOPPED, /* group-stopped by .signal: no checkpoints until continued */
 	TWIN_EVENT_CONTINUED,
 	TWIN_EVENT_TWIN_LOST, /* the twin with .pid ended on its own (OOM killer, kill -9) */
 	TWIN_EVENT_CHILD,     /* another child of this process, .pid, ended with .status */
@@ -52,12 +52,12 @@ struct twin_event {
 	pid_t pid, tid;
 	int signal;
 	int status;
-	bool core; /* FATAL: the signal's default action dumps core */
+	bool core;                           /* FATAL: the signal's default action dumps core */
 	uint64_t fault_address, instruction; /* FATAL by SIGSEGV, SIGBUS, SIGILL, SIGFPE; else 0 */
 };
 
 struct twin_config {
-	unsigned generations; /* twins kept, 1 to TWIN_GENERATIONS_MAX */
+	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX */
 	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
 };
 
@@ -74,9 +74,9 @@ struct twin_swap {
 	pid_t old_pid, new_pid; /* the same, unless the log says otherwise */
 	unsigned generation;
 	unsigned n_threads;
-	nsec_t begun;	 /* when the engine first saw the end of the active */
-	nsec_t latency;	 /* from begun to the last thread let go */
-	nsec_t reaped;	 /* of it: until the old threads were all gone */
+	nsec_t begun;    /* when the engine first saw the end of the active */
+	nsec_t latency;  /* from begun to the last thread let go */
+	nsec_t reaped;   /* of it: until the old threads were all gone */
 	nsec_t rollback; /* age of the twin */
 	unsigned fds_closed, fds_replaced, epoll_changes, offsets_restored;
 	unsigned streams_kept, streams_moved, streams_torn;
@@ -94,6 +94,8 @@ void twin_engine_free(struct twin_engine *e);
  * TWIN_EVENT_EXITED, when it was announced with twin_watch()).
  */
 _must_check_ int twin_attach(struct twin_engine *e, pid_t pid);
+/* The same for a child that runs its program already and will not exec first. */
+_must_check_ int twin_attach_running(struct twin_engine *e, pid_t pid);
 /* Guard pid without ptrace: only its end is reported, checkpoints say -EPERM. */
 void twin_watch(struct twin_engine *e, pid_t pid);
 

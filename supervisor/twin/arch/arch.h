@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * All that the twin engine needs to know of a processor: registers, how a system call is made
+ * and undone, how a thread's whole state is put into a signal frame, and the injected routine
+ * that rebuilds a process out of a twin's memory. One folder per architecture implements it.
+ *
+ * Errors: negative errno. Nothing here allocates.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "config/macro.h"
+
+/* Largest XSTATE image that PTRACE_GETREGSET may return here. */
+#define ARCH_XSTATE_MAX 16384
+
+struct arch_regs {
+	struct user_regs_struct user;
+};
+struct arch_xstate {
+	size_t len; /* as the signal frame will carry it */
+	uint8_t *data;
+};
+struct arch_altstack {
+	uint64_t sp;
+	int32_t flags;
+	uint32_t pad;
+	uint64_t size;
+};
+
+_must_check_ int arch_get_regs(pid_t tid, struct arch_regs *ret);
+_must_check_ int arch_set_regs(pid_t tid, const struct arch_regs *regs);
+/* data has room for ARCH_XSTATE_MAX. -ENOTSUP: state that a signal frame cannot carry (AMX). */
+_must_check_ int arch_get_xstate(pid_t tid, struct arch_xstate *ret);
+
+bool arch_is_native(const struct arch_regs *r); /* 64-bit code: what we can inject into */
+bool arch_in_syscall(const struct arch_regs *r);
+long arch_syscall_nr(const struct arch_regs *r);
+long arch_syscall_result(const struct arch_regs *r);
+uint64_t arch_syscall_arg(const struct arch_regs *r, unsigned i);
+void arch_set_syscall_arg(struct arch_regs *r, unsigned i, uint64_t value);
+/* What the kernel itself will look at when the thread goes on: real number and error. */
+void arch_set_restart(struct arch_regs *r, long nr, long error);
+/* As if the thread were just about to make system call nr once more. */
+void arch_rewind_syscall(struct arch_regs *r, long nr);
+uint64_t arch_ip(const struct arch_regs *r);
+void arch_set_ip(struct arch_regs *r, uint64_t ip);
+uint64_t arch_sp(const struct arch_regs *r);
+uint64_t arch_tls(const struct arch_regs *r);
+uint64_t arch_second_base(const struct arch_regs *r); /* GS; 0 where there is none */
+
+/* Offset of a system call instruction inside the vdso; -ENOTSUP when there is none. */
+long arch_find_syscall(const void *vdso, size_t len);
+#define ARCH_SYSCALL_SIZE 2
+void arch_prepare_call(struct arch_regs *r, uint64_t insn, long nr, const uint64_t args[6]);
+/* Where and with what the routine below starts; it uses no stack. */
+void arch_prepare_routine(struct arch_regs *r, uint64_t entry, uint64_t argument);
+
+/* --- signal frames: the state of one thread, to be loaded by rt_sigreturn ------------------ */
+size_t arch_frame_size(size_t xstate_len);
+#define ARCH_FRAME_ALIGN 64
+/* Build at buf what will live at addr in the twin. *ret_sp: the stack pointer for rt_sigreturn. */
+void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
+	const struct arch_xstate *xstate, uint64_t sigmask, const struct arch_altstack *altstack,
+	uint64_t *ret_sp);
+
+/* --- the injected routine (routine.S) ------------------------------------------------------- */
+/*
+ * It runs in the twin: first the list of calls (descriptor repairs), then clone3 of the new
+ * leader, which clones the threads and stops; each of them stands at its first ptrace stop
+ * until let go, then makes its own set-up calls and loads its frame. The layout below is known
+ * to routine.S by number.
+ */
+struct routine_call {
+	uint64_t nr;
+	uint64_t args[6];
+	int64_t result;
+};
+struct routine_thread {
+	uint64_t clone_args[11]; /* struct clone_args, 88 bytes */
+	int64_t result;          /* of clone3: the tid or -errno */
+	uint64_t wanted_tid;     /* 32 bits of it are the set_tid array */
+	uint64_t tid_addr;
+	uint64_t robust_head, robust_len;
+	uint64_t rseq, rseq_len, rseq_sig;
+	uint64_t gs_base;
+	uint64_t frame_sp;
+	char name[16];
+	uint64_t own_session; /* leader only: 1 setsid(), 2 setpgid(0, 0) */
+};
+struct routine_args {
+	uint64_t n_calls;
+	uint64_t calls;     /* address of struct routine_call[] */
+	uint64_t stepwise;  /* trap before each clone: the keeper steers the pid by ns_last_pid */
+	uint64_t n_threads; /* [0] is the leader */
+	uint64_t threads;   /* address of struct routine_thread[] */
+};
+extern const uint8_t arch_routine_begin[], arch_routine_end[];

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <sys/ptrace.h>
+
+#include "supervisor/twin/arch/arch.h"
+
+#define USER64_CS 0x33
+
+int arch_get_regs(pid_t tid, struct arch_regs *ret)
+{
+	return ptrace(PTRACE_GETREGS, tid, NULL, &ret->user) < 0 ? -errno : 0;
+}
+
+int arch_set_regs(pid_t tid, const struct arch_regs *regs)
+{
+	return ptrace(PTRACE_SETREGS, tid, NULL, &regs->user) < 0 ? -errno : 0;
+}
+
+bool arch_is_native(const struct arch_regs *r)
+{
+	return r->user.cs == USER64_CS;
+}
+
+/* Entry by anything but a system call leaves -1 there (arch/x86/entry). */
+bool arch_in_syscall(const struct arch_regs *r)
+{
+	return (long)r->user.orig_rax >= 0;
+}
+
+long arch_syscall_nr(const struct arch_regs *r)
+{
+	return (long)r->user.orig_rax;
+}
+
+long arch_syscall_result(const struct arch_regs *r)
+{
+	return (long)r->user.rax;
+}
+
+uint64_t arch_syscall_arg(const struct arch_regs *r, unsigned i)
+{
+	const unsigned long long args[] = {
+		r->user.rdi, r->user.rsi, r->user.rdx, r->user.r10, r->user.r8, r->user.r9};
+	return i < ELEMENTSOF(args) ? args[i] : 0;
+}
+
+void arch_set_syscall_arg(struct arch_regs *r, unsigned i, uint64_t value)
+{
+	unsigned long long *const args[] = {
+		&r->user.rdi, &r->user.rsi, &r->user.rdx, &r->user.r10, &r->user.r8, &r->user.r9};
+	if (i < ELEMENTSOF(args))
+		*args[i] = value;
+}
+
+void arch_set_restart(struct arch_regs *r, long nr, long error)
+{
+	r->user.orig_rax = (unsigned long)nr;
+	r->user.rax = (unsigned long)error;
+}
+
+void arch_rewind_syscall(struct arch_regs *r, long nr)
+{
+	r->user.rip -= ARCH_SYSCALL_SIZE;
+	r->user.rax = (unsigned long)nr;
+	r->user.orig_rax = (unsigned long)-1L;
+}
+
+uint64_t arch_ip(const struct arch_regs *r)
+{
+	return r->user.rip;
+}
+
+void arch_set_ip(struct arch_regs *r, uint64_t ip)
+{
+	r->user.rip = ip;
+}
+
+uint64_t arch_sp(const struct arch_regs *r)
+{
+	return r->user.rsp;
+}
+
+long arch_find_syscall(const void *vdso, size_t len)
+{
+	const uint8_t *p = vdso;
+
+	/* We jump right at it and step over it, so it may be the middle of something else. */
+	for (size_t i = 0; i + 1 < len; i++)
+		if (p[i] == 0x0f && p[i + 1] == 0x05)
+			return (long)i;
+	return -ENOTSUP;
+}
+
+void arch_prepare_call(struct arch_regs *r, uint64_t insn, long nr, const uint64_t args[6])
+{
+	r->user.orig_rax = (unsigned long)-1L; /* no restart of what was interrupted */
+	r->user.rax = (unsigned long)nr;
+	r->user.rip = insn;
+	for (unsigned i = 0; i < 6; i++)
+		arch_set_syscall_arg(r, i, args[i]);
+}
+
+void arch_prepare_routine(struct arch_regs *r, uint64_t entry, uint64_t argument)
+{
+	r->user.orig_rax = (unsigned long)-1L;
+	r->user.rip = entry;
+	r->user.rbx = argument;
+	r->user.eflags &= ~0x500UL; /* no direction flag, no trap flag */
+}
+
+uint64_t arch_tls(const struct arch_regs *r)
+{
+	return r->user.fs_base;
+}
+
+uint64_t arch_second_base(const struct arch_regs *r)
+{
+	return r->user.gs_base;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The injected routine: rebuilds a process out of a twin's memory. Position-independent, uses
+ * no stack and no data but the structures of arch/arch.h, whose offsets it knows by number
+ * (checked by static assertions in frame.c).
+ *
+ * rbx: struct routine_args. Every int3 hands over to the keeper.
+ */
+	.section .rodata
+	.globl arch_routine_begin, arch_routine_end
+	.type arch_routine_begin, @object
+	.type arch_routine_end, @object
+
+#define NR_arch_prctl 158
+#define NR_prctl 157
+#define NR_rt_sigreturn 15
+#define NR_clone3 435
+#define NR_set_tid_address 218
+#define NR_set_robust_list 273
+#define NR_rseq 334
+#define NR_gettid 186
+#define NR_exit 60
+#define NR_setsid 112
+#define NR_setpgid 109
+
+#define A_N_CALLS 0
+#define A_CALLS 8
+#define A_STEPWISE 16
+#define A_N_THREADS 24
+#define A_THREADS 32
+
+#define C_NR 0
+#define C_ARGS 8
+#define C_RESULT 56
+#define C_SIZE 64
+
+#define T_RESULT 88
+#define T_WANTED 96
+#define T_TID_ADDR 104
+#define T_ROBUST 112
+#define T_ROBUST_LEN 120
+#define T_RSEQ 128
+#define T_RSEQ_LEN 136
+#define T_RSEQ_SIG 144
+#define T_GS 152
+#define T_FRAME 160
+#define T_NAME 168
+#define T_SESSION 184
+#define T_SIZE 192
+
+arch_routine_begin:
+	/* The list of calls. */
+	movq A_N_CALLS(%rbx), %r12
+	movq A_CALLS(%rbx), %rbp
+.Lcall:
+	testq %r12, %r12
+	jz .Lleader
+	movq C_ARGS + 0(%rbp), %rdi
+	movq C_ARGS + 8(%rbp), %rsi
+	movq C_ARGS + 16(%rbp), %rdx
+	movq C_ARGS + 24(%rbp), %r10
+	movq C_ARGS + 32(%rbp), %r8
+	movq C_ARGS + 40(%rbp), %r9
+	movq C_NR(%rbp), %rax
+	syscall
+	movq %rax, C_RESULT(%rbp)
+	addq $C_SIZE, %rbp
+	decq %r12
+	jmp .Lcall
+
+	/* The new leader: a process of its own out of this memory. */
+.Lleader:
+	movq A_THREADS(%rbx), %r13
+.Lleader_again:
+	cmpq $0, A_STEPWISE(%rbx)
+	je .Lleader_clone
+	int3
+.Lleader_clone:
+	movq %r13, %rdi
+	movl $88, %esi
+	movl $NR_clone3, %eax
+	syscall
+	testq %rax, %rax
+	jz .Lin_leader
+	movq %rax, T_RESULT(%r13)
+	int3
+	jmp .Lleader_again	/* only where the keeper wants another try */
+
+	/* In the leader: now the other threads. */
+.Lin_leader:
+	cmpq $0, A_STEPWISE(%rbx)
+	je .Lleader_session
+	movl $NR_gettid, %eax
+	syscall
+	movl T_WANTED(%r13), %ecx
+	cmpq %rcx, %rax
+	jne .Lwrong_tid
+.Lleader_session:
+	movq T_SESSION(%r13), %rcx
+	cmpq $1, %rcx
+	jne 1f
+	movl $NR_setsid, %eax
+	syscall
+	jmp 2f
+1:	cmpq $2, %rcx
+	jne 2f
+	xorl %edi, %edi
+	xorl %esi, %esi
+	movl $NR_setpgid, %eax
+	syscall
+2:	movq A_N_THREADS(%rbx), %r12
+	decq %r12
+	leaq T_SIZE(%r13), %r14
+.Lthread:
+	testq %r12, %r12
+	jz .Lthreads_done
+.Lthread_again:
+	cmpq $0, A_STEPWISE(%rbx)
+	je .Lthread_clone
+	int3
+.Lthread_clone:
+	movq %r14, %rdi
+	movl $88, %esi
+	movl $NR_clone3, %eax
+	syscall
+	testq %rax, %rax
+	jz .Lin_thread
+	movq %rax, T_RESULT(%r14)
+	js .Lthreads_done
+	movl T_WANTED(%r14), %ecx
+	cmpq %rcx, %rax
+	jne .Lthread_again	/* stepwise only: the wrong one ends itself */
+	addq $T_SIZE, %r14
+	decq %r12
+	jmp .Lthread
+.Lthreads_done:
+	int3
+	jmp .Lset_up
+
+.Lin_thread:
+	movq %r14, %r13
+	cmpq $0, A_STEPWISE(%rbx)
+	je .Lset_up
+	movl $NR_gettid, %eax
+	syscall
+	movl T_WANTED(%r13), %ecx
+	cmpq %rcx, %rax
+	je .Lset_up
+.Lwrong_tid:
+	xorl %edi, %edi
+	movl $NR_exit, %eax
+	syscall
+	hlt
+
+	/* What only a thread can do for itself; then its frame. */
+.Lset_up:
+	movq T_TID_ADDR(%r13), %rdi
+	movl $NR_set_tid_address, %eax
+	syscall
+	movq T_ROBUST_LEN(%r13), %rsi
+	testq %rsi, %rsi
+	jz 1f
+	movq T_ROBUST(%r13), %rdi
+	movl $NR_set_robust_list, %eax
+	syscall
+1:	movq T_RSEQ(%r13), %rdi
+	testq %rdi, %rdi
+	jz 1f
+	movq T_RSEQ_LEN(%r13), %rsi
+	xorl %edx, %edx
+	movq T_RSEQ_SIG(%r13), %r10
+	movl $NR_rseq, %eax
+	syscall
+1:	movl $15, %edi		/* PR_SET_NAME */
+	leaq T_NAME(%r13), %rsi
+	movl $NR_prctl, %eax
+	syscall
+	movq T_GS(%r13), %rsi
+	testq %rsi, %rsi
+	jz 1f
+	movl $0x1001, %edi	/* ARCH_SET_GS */
+	movl $NR_arch_prctl, %eax
+	syscall
+1:	movq T_FRAME(%r13), %rsp
+	movl $NR_rt_sigreturn, %eax
+	syscall
+	hlt
+arch_routine_end:
+	.size arch_routine_begin, . - arch_routine_begin
+
+	.section .note.GNU-stack, "", @progbits

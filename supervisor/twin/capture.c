@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is read of the active: slowly and at leisure before a freeze, and quickly inside it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+/* A stream must have stood still for so long before a checkpoint counts as quiet. A longer pause
+ * between two looks says nothing about the present. */
+#define STILL_MIN 1500000ULL
+#define STILL_MAX 60000000ULL
+/* A thread may set its alternate stack after it was first seen; runtimes do so at its start. */
+#define ALTSTACK_QUERIES 2
+
+#ifndef PR_GET_TID_ADDRESS
+#define PR_GET_TID_ADDRESS 40
+#endif
+
+static uint64_t milliseconds_field(const char *text, const char *key)
+{
+	const char *p = strstr(text, key);
+	double v = 0;
+
+	if (p && (p = strchr(p, ':')))
+		v = strtod(p + 1, NULL);
+	return (uint64_t)(v * 1e6);
+}
+
+/* When the thread fell asleep, from the scheduler's own books; its clock is not ours, so our own
+ * entry gives the difference, good to a tick. */
+static void look_at_sleep(struct twin_engine *e, struct thread *t)
+{
+	char text[4096], self[4096];
+	uint64_t theirs, ours;
+	const char *p;
+
+	t->look_asleep_since = 0;
+	t->look_switches = 0;
+	if (proc_read(text, sizeof(text), "%d/task/%d/sched", e->pid, t->tid) <= 0)
+		return;
+	p = strstr(text, "nr_voluntary_switches");
+	if (p && (p = strchr(p, ':')))
+		t->look_switches = strtoull(p + 1, NULL, 10);
+	if (proc_read(self, sizeof(self), "thread-self/sched") <= 0)
+		return;
+	theirs = milliseconds_field(text, "se.exec_start");
+	ours = milliseconds_field(self, "se.exec_start");
+	if (theirs && ours >= theirs)
+		t->look_asleep_since = now_nsec() - (ours - theirs);
+}
+
+static void look_at_facts(struct twin_engine *e, struct thread *t)
+{
+	struct sched_param param = {0};
+	char name[32];
+	ssize_t len = proc_read(name, sizeof(name), "%d/task/%d/comm", e->pid, t->tid);
+
+	if (len > 0) {
+		name[strcspn(name, "\n")] = '\0';
+		snprintf(t->name, sizeof(t->name), "%.15s", name);
+	}
+	t->sched_policy = sched_getscheduler(t->tid);
+	if (sched_getparam(t->tid, &param) == 0)
+		t->sched_priority = param.sched_priority;
+	t->nice = getpriority(PRIO_PROCESS, (id_t)t->tid);
+	if (sched_getaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0)
+		CPU_ZERO(&t->affinity);
+}
+
+/* true: it sleeps in a system call. */
+static bool look_at_thread(struct twin_engine *e, struct thread *t)
+{
+	char text[256], path[64];
+	long nr;
+
+	if (t->syscall_fd < 0) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", e->pid, t->tid);
+		t->syscall_fd = open(path, O_RDONLY | O_CLOEXEC);
+	}
+	look_at_facts(e, t);
+	if (t->syscall_fd < 0 || proc_reread(t->syscall_fd, text, sizeof(text)) <= 0)
+		return false;
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	nr = strtol(text, NULL, 10);
+#ifdef SYS_epoll_wait
+	if (nr == SYS_epoll_wait)
+		look_at_sleep(e, t);
+#endif
+	if (nr == SYS_epoll_pwait)
+		look_at_sleep(e, t);
+	return true;
+}
+
+static int look_at_process(struct twin_engine *e)
+{
+	char text[4096];
+	const char *p;
+
+	if (proc_reread(e->status_fd, text, sizeof(text)) <= 0)
+		return engine_fail(e, -ESRCH, "the process is ending");
+	p = strstr(text, "\nState:");
+	if (p && strstr(p, "Z (zombie)") && strstr(p, "Z (zombie)") < strchr(p + 1, '\n'))
+		return engine_fail(e, -ENOTSUP, "its main thread has ended while others run");
+	return 0;
+}
+
+int capture_look(struct twin_engine *e, bool *ret_quiet)
+{
+	struct stream_table *seen = &e->streams_seen;
+	nsec_t now, age;
+	bool quiet = true;
+	int r = look_at_process(e);
+
+	if (r < 0)
+		return r;
+	FOREACH_THREAD(e, t)
+	{
+		quiet &= look_at_thread(e, t);
+	}
+	r = files_reserve(&e->files_now);
+	if (r == 0)
+		r = files_scan(&e->files_now, e->pid, e->pidfd, e->fd_dir);
+	if (r == 0)
+		r = streams_reserve(&e->streams_now, e->files_now.n);
+	if (r == 0)
+		r = streams_sample(&e->streams_now, &e->files_now, e->pidfd);
+	if (r == -ENOSPC)
+		return engine_fail(e, -EAGAIN, "more descriptors than before");
+	if (r < 0)
+		return engine_fail(e, -EBUSY, "descriptors: %s", strerror(-r));
+	now = now_nsec();
+	age = now - e->streams_seen_at;
+	if (e->streams_now.n > 0)
+		quiet &= age >= STILL_MIN && age <= STILL_MAX &&
+			 streams_quiet(seen, &e->streams_now);
+	if (age >= STILL_MIN) { /* after too short a look the older sample stays */
+		struct stream_table swap_buffers = *seen;
+		*seen = e->streams_now;
+		e->streams_now = swap_buffers;
+		e->streams_seen_at = now;
+	}
+	*ret_quiet = quiet;
+	return 0;
+}
+
+/* A call with an output of up to 24 bytes, which goes below the red zone of the thread's stack,
+ * where nothing can be. The bytes there are put back all the same. */
+static int call_with_output(
+	struct injection *in, long nr, uint64_t args[6], unsigned out_arg, void *out, size_t len)
+{
+	uint64_t at = (arch_sp(&in->saved) - 1024) & ~15ULL;
+	uint8_t kept[32];
+	long result;
+	int r = image_read(in->tid, at, kept, sizeof(kept));
+
+	if (r < 0)
+		return r;
+	args[out_arg] = at;
+	r = inject_call(in, nr, args, &result);
+	if (r < 0)
+		return r;
+	if (result < 0)
+		r = (int)result;
+	else
+		r = image_read(in->tid, at, out, len);
+	return image_write(in->tid, at, kept, sizeof(kept)) < 0 ? -EFAULT : r;
+}
+
+/* What never or rarely changes and can only be asked by the thread itself. */
+int capture_once(struct twin_engine *e, struct thread *t)
+{
+	struct injection in;
+	int r;
+
+	if (t->tid_addr_known && t->altstack_queries >= ALTSTACK_QUERIES)
+		return 0;
+	r = inject_begin(e, t->tid, &t->regs, true, &in);
+	if (r < 0)
+		return r;
+	if (!t->tid_addr_known) {
+		uint64_t args[6] = {PR_GET_TID_ADDRESS};
+		r = call_with_output(&in, SYS_prctl, args, 1, &t->tid_addr, sizeof(t->tid_addr));
+		t->tid_addr_known = r == 0;
+	}
+	if (r == 0) {
+		uint64_t args[6] = {0};
+		r = call_with_output(
+			&in, SYS_sigaltstack, args, 1, &t->altstack, sizeof(t->altstack));
+		t->altstack_queries++;
+	}
+	inject_end(&in);
+	t->wait.disturbed += 4;
+	return r;
+}
+
+int capture_thread(struct twin_engine *e, struct thread *t)
+{
+	struct __ptrace_rseq_configuration rseq;
+	void *head = NULL;
+	size_t len = 0;
+	int r;
+
+	(void)e;
+	r = arch_get_xstate(t->tid, &t->xstate);
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(t->sigmask), &t->sigmask) < 0)
+		return -errno;
+	if (syscall(SYS_get_robust_list, t->tid, &head, &len) < 0)
+		len = 0;
+	t->robust_head = (uint64_t)head;
+	t->robust_len = head ? len : 0;
+	t->rseq = 0;
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, t->tid, sizeof(rseq), &rseq) > 0) {
+		t->rseq = rseq.rseq_abi_pointer;
+		t->rseq_len = rseq.rseq_abi_size;
+		t->rseq_sig = rseq.signature;
+	}
+	return 0;
+}

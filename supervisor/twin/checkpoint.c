@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Arming: look, freeze, copy, let go, make ready.
+ *
+ * The copy is made by clone() injected into the main thread, without CLONE_VM: a fork. The
+ * descriptor table is shared with the active, not copied, so that what the active closes is
+ * closed, and what it opens is there at a swap. CLONE_PARENT makes the copy our child.
+ */
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+/*
+ * CLONE_PTRACE instead of PTRACE_O_TRACECLONE: the copy is attached before it runs, as with the
+ * option, but the parent need not stop once more to say so.
+ */
+#define FORK_FLAGS (CLONE_PARENT | CLONE_FILES | CLONE_SYSVSEM | CLONE_PTRACE)
+#define HOLDER_FLAGS (FORK_FLAGS | CLONE_VM)
+
+void twin_slot_clear(struct twin_engine *e, unsigned generation)
+{
+	struct twin *w = e->twins[generation];
+
+	engine_kill_helper(e, w->pid);
+	closep(&w->pidfd);
+	closep(&w->fd_dir);
+	w->pidfd = w->fd_dir = -1;
+	w->pid = 0;
+	w->lost[0] = '\0';
+	if (generation >= e->n_twins)
+		return;
+	e->n_twins--;
+	for (unsigned i = generation; i < e->n_twins; i++)
+		e->twins[i] = e->twins[i + 1];
+	e->twins[e->n_twins] = w;
+}
+
+/*
+ * Options for the main thread while it makes copies: a copy inherits them, and must die with us
+ * from its first moment, for it would wake up and run beside the active. For these microseconds
+ * the active would die with us too.
+ */
+static int set_copy_options(struct twin_engine *e)
+{
+	long options = PTRACE_O_EXITKILL;
+
+	if (!e->cannot_suspend_seccomp) {
+		if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, options | PTRACE_O_SUSPEND_SECCOMP) ==
+			0)
+			return 0;
+		e->cannot_suspend_seccomp = true;
+	}
+	return ptrace(PTRACE_SETOPTIONS, e->pid, NULL, options) < 0 ? -errno : 0;
+}
+
+static int fork_in(struct injection *in, uint64_t flags, pid_t *ret)
+{
+	long result;
+	int r = inject_call(in, SYS_clone, (const uint64_t[6]){flags, 0, 0, 0, 0, 0}, &result);
+
+	if (r < 0)
+		return r;
+	if (result <= 0)
+		return result == -EAGAIN || result == -ENOMEM ? -EBUSY : (int)result;
+	*ret = (pid_t)result;
+	return 0;
+}
+
+static int copy(
+	struct twin_engine *e, struct twin *w, struct thread *leader, struct twin_checkpoint *ret)
+{
+	struct injection in;
+	nsec_t begun;
+	int r = set_copy_options(e);
+
+	if (r < 0)
+		return engine_fail(e, r, "ptrace options: %s", strerror(-r));
+	r = inject_begin(e, leader->tid, &leader->regs, true, &in);
+	if (r == 0 && !e->holder) {
+		r = fork_in(&in, HOLDER_FLAGS, &e->holder);
+		e->holder_fresh = r == 0;
+	}
+	begun = now_nsec();
+	if (r == 0)
+		r = fork_in(&in, FORK_FLAGS, &w->pid);
+	ret->fork = now_nsec() - begun;
+	inject_end(&in);
+	leader->wait.disturbed += 2;
+	if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, ACTIVE_OPTIONS) < 0 && errno == ESRCH)
+		return engine_fail(e, -ESRCH, "the process is ending");
+	return r < 0 ? engine_fail(e, r, "fork: %s", strerror(-r)) : 0;
+}
+
+static bool signals_pending(struct twin_engine *e)
+{
+	struct __ptrace_peeksiginfo_args shared = {0, PTRACE_PEEKSIGINFO_SHARED, 1},
+					 own = {0, 0, 1};
+	siginfo_t info;
+
+	if (ptrace(PTRACE_PEEKSIGINFO, e->pid, &shared, &info) > 0)
+		return true;
+	FOREACH_THREAD(e, t)
+	{
+		if (ptrace(PTRACE_PEEKSIGINFO, t->tid, &own, &info) > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Registers of all threads, interruptions mended; -EAGAIN when one was caught at work. */
+static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
+{
+	nsec_t now = now_nsec();
+
+	*ret_quiet = true;
+	FOREACH_THREAD(e, t)
+	{
+		const char *why;
+		int r = arch_get_regs(t->tid, &t->regs);
+		if (r < 0)
+			return engine_fail(
+				e, r, "registers of thread %d: %s", t->tid, strerror(-r));
+		if (!arch_is_native(&t->regs))
+			return engine_fail(e, -ENOTSUP, "thread %d runs 32-bit code", t->tid);
+		why = restart_unsupported(&t->regs);
+		if (why)
+			return engine_fail(e, -ENOTSUP, "%s", why);
+		*ret_quiet &= restart_is_blocked(&t->regs);
+		if (restart_mend_active(t, now)) {
+			r = arch_set_regs(t->tid, &t->regs);
+			if (r < 0)
+				return engine_fail(e, r, "thread %d: %s", t->tid, strerror(-r));
+		}
+		t->mended = true;
+		if (e->scratch.data && arch_ip(&t->regs) - e->scratch.code < e->scratch.code_len)
+			return engine_fail(e, -EAGAIN, "thread %d is still being rebuilt", t->tid);
+	}
+	return *ret_quiet || force ? 0 : engine_fail(e, -EAGAIN, "a thread is at work");
+}
+
+static int in_the_freeze(
+	struct twin_engine *e, struct twin *w, bool force, struct twin_checkpoint *ret)
+{
+	struct thread *leader = thread_find(e, e->pid);
+	int r = read_threads(e, force, &w->quiet);
+
+	if (r < 0)
+		return r;
+	if (!leader)
+		return engine_fail(e, -ESRCH, "the process is ending");
+	r = files_scan(&w->files, e->pid, e->pidfd, e->fd_dir);
+	if (r == 0)
+		r = streams_sample(&w->streams, &w->files, e->pidfd);
+	if (r < 0)
+		return engine_fail(
+			e, r == -ENOSPC ? -EAGAIN : -EBUSY, "descriptors: %s", strerror(-r));
+	w->streams_quiet = streams_quiet(&e->streams_seen, &w->streams);
+	w->quiet &= w->streams_quiet;
+	if (!w->quiet && !force)
+		return engine_fail(e, -EAGAIN, "a stream is moving");
+	FOREACH_THREAD(e, t)
+	{
+		r = capture_once(e, t);
+		if (r == 0)
+			r = capture_thread(e, t);
+		if (r < 0)
+			return engine_fail(e, r == -ENOTSUP ? r : -EBUSY, "state of thread %d: %s",
+				t->tid, strerror(-r));
+	}
+	if (signals_pending(e)) {
+		if (!force)
+			return engine_fail(e, -EAGAIN, "a signal is pending");
+		snprintf(w->lost, sizeof(w->lost), "signals that were blocked and pending");
+	}
+	return copy(e, w, leader, ret);
+}
+
+/* What fork does not copy and this engine does not make anew is at least named. */
+static void note_losses(struct twin_engine *e, struct twin *w)
+{
+	char text[256];
+	size_t len = strlen(w->lost);
+
+	if (proc_read(text, sizeof(text), "%d/timers", e->pid) > 0)
+		len += (size_t)snprintf(
+			w->lost + len, sizeof(w->lost) - len, "%sPOSIX timers", len ? ", " : "");
+	if (w->files.incomplete && len < sizeof(w->lost))
+		snprintf(
+			w->lost + len, sizeof(w->lost) - len, "%slong epoll sets", len ? ", " : "");
+}
+
+/* The holder is in the active's memory: through it, what the last swap left there is unmapped
+ * without stopping anybody. No thread is in it any more: read_threads() looked. */
+static void remove_scratch(struct twin_engine *e)
+{
+	struct injection in;
+	long result;
+
+	if (!e->scratch.data || !e->holder)
+		return;
+	if (inject_begin(e, e->holder, &e->holder_regs, false, &in) < 0)
+		return;
+	if (inject_call(&in, SYS_munmap, (const uint64_t[6]){e->scratch.code, e->scratch.code_len},
+		    &result) == 0 &&
+		inject_call(&in, SYS_munmap,
+			(const uint64_t[6]){e->scratch.data, e->scratch.data_len}, &result) == 0)
+		e->scratch.data = 0;
+	inject_end(&in);
+}
+
+static int settle_holder(struct twin_engine *e)
+{
+	int raw;
+	pid_t r;
+
+	if (!e->holder_fresh)
+		return 0;
+	e->holder_fresh = false;
+	r = engine_wait(e->holder, &raw);
+	if (r > 0 && wait_classify((struct wait_status){raw}, true).kind == WAIT_INTERRUPT_STOP)
+		return arch_get_regs(e->holder, &e->holder_regs);
+	e->holder = 0;
+	return -ESRCH;
+}
+
+static int check_possible(struct twin_engine *e)
+{
+	if (!e->pid || e->ended || e->fatal_tid)
+		return engine_fail(e, -ESRCH, "the process is ending");
+	if (!e->traced)
+		return engine_fail(e, -EPERM, "not traced");
+	if (!e->executed)
+		return engine_fail(e, -EBUSY, "not yet executed");
+	if (e->group_stopped)
+		return engine_fail(e, -EBUSY, "stopped by a signal");
+	if (!e->syscall_insn)
+		return engine_fail(e, -ENOTSUP, "it has no vdso with a system call instruction");
+	return 0;
+}
+
+int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *ret)
+{
+	struct twin *w = e->twins[e->n_twins];
+	struct twin_checkpoint cp = {0};
+	bool quiet;
+	int r;
+
+	e->reason[0] = '\0';
+	r = check_possible(e);
+	if (r == 0)
+		r = capture_look(e, &quiet);
+	if (r < 0)
+		return r;
+	if (!quiet && !force)
+		return engine_fail(e, -EAGAIN, "not quiet");
+	if (threads_reserve(e, e->n_threads + 16) < 0 || files_reserve(&w->files) < 0 ||
+		streams_reserve(&w->streams, e->files_now.n * 2) < 0)
+		return engine_fail(e, -EBUSY, "out of memory");
+	w->pid = 0;
+	w->lost[0] = '\0';
+	cp.at = now_nsec();
+	r = engine_freeze(e);
+	if (r == 0)
+		r = in_the_freeze(e, w, force, &cp);
+	cp.n_threads = e->n_threads;
+	engine_thaw(e);
+	cp.freeze = now_nsec() - cp.at;
+	if (settle_holder(e) < 0 && r == 0)
+		r = engine_fail(e, -EBUSY, "the holder of the memory ended");
+	if (r == 0)
+		r = image_prepare(e, w);
+	if (r < 0) {
+		twin_slot_clear(e, e->n_twins);
+		return r;
+	}
+	remove_scratch(e);
+	note_losses(e, w);
+	w->at = cp.at;
+	cp.quiet = w->quiet;
+	cp.twin_pid = w->pid;
+	for (unsigned i = e->n_twins; i > 0; i--)
+		e->twins[i] = e->twins[i - 1];
+	e->twins[0] = w;
+	e->n_twins++;
+	while (e->n_twins > e->config.generations)
+		twin_slot_clear(e, e->n_twins - 1);
+	*ret = cp;
+	return 0;
+}

@@ -1,0 +1,571 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life of an engine, and what each wait status means to it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+int engine_fail(struct twin_engine *e, int error, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(e->reason, sizeof(e->reason), fmt, ap);
+	va_end(ap);
+	return error;
+}
+
+const char *twin_reason(const struct twin_engine *e)
+{
+	return e->reason;
+}
+
+int twin_engine_new(const struct twin_config *config, struct twin_engine **ret)
+{
+	struct twin_engine *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return -ENOMEM;
+	e->config = *config;
+	if (e->config.generations < 1 || e->config.generations > TWIN_GENERATIONS_MAX) {
+		free(e);
+		return -EINVAL;
+	}
+	if (e->config.freeze_deadline == 0)
+		e->config.freeze_deadline = 50000000;
+	e->pidfd = e->status_fd = e->fd_dir = -1;
+	e->ns_last_pid_fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	for (unsigned i = 0; i < ELEMENTSOF(e->twins); i++) {
+		e->twins[i] = calloc(1, sizeof(struct twin));
+		if (!e->twins[i])
+			goto fail;
+		e->twins[i]->pidfd = e->twins[i]->fd_dir = -1;
+	}
+	if (threads_reserve(e, 16) < 0 || files_reserve(&e->files_now) < 0 ||
+		streams_reserve(&e->streams_now, 1) < 0 || streams_reserve(&e->streams_seen, 1) < 0)
+		goto fail;
+	*ret = e;
+	return 0;
+fail:
+	twin_engine_free(e);
+	return -ENOMEM;
+}
+
+void twin_engine_free(struct twin_engine *e)
+{
+	if (e->pid)
+		twin_forget(e);
+	for (unsigned i = 0; i < e->n_slots; i++) {
+		free(e->threads[i]->xstate.data);
+		free(e->threads[i]);
+	}
+	free(e->threads);
+	for (unsigned i = 0; i < ELEMENTSOF(e->twins); i++) {
+		if (!e->twins[i])
+			continue;
+		files_free(&e->twins[i]->files);
+		streams_free(&e->twins[i]->streams);
+		free(e->twins[i]->threads);
+		free(e->twins[i]);
+	}
+	files_free(&e->files_now);
+	streams_free(&e->streams_now);
+	streams_free(&e->streams_seen);
+	if (e->ns_last_pid_fd >= 0)
+		close(e->ns_last_pid_fd);
+	if (e->deadline_timer_made)
+		timer_delete(e->deadline_timer);
+	free(e->image);
+	free(e);
+}
+
+int engine_open_proc(struct twin_engine *e)
+{
+	char path[64];
+
+	closep(&e->pidfd);
+	closep(&e->status_fd);
+	closep(&e->fd_dir);
+	e->pidfd = (int)syscall(SYS_pidfd_open, e->pid, 0);
+	snprintf(path, sizeof(path), "/proc/%d/status", e->pid);
+	e->status_fd = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/fd", e->pid);
+	e->fd_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return e->pidfd < 0 || e->status_fd < 0 || e->fd_dir < 0 ? -errno : 0;
+}
+
+/* The vdso is the kernel's: ours has the same bytes, only its address differs. */
+int engine_find_vdso(struct twin_engine *e, pid_t pid)
+{
+	unsigned long mine = getauxval(AT_SYSINFO_EHDR), auxv[128];
+	const ElfW(Ehdr) *head = (const void *)mine;
+	ssize_t len;
+	long at;
+
+	e->syscall_insn = 0;
+	if (!mine)
+		return -ENOTSUP;
+	at = arch_find_syscall(head, head->e_shoff);
+	len = proc_read((char *)auxv, sizeof(auxv), "%d/auxv", pid);
+	if (at < 0 || len < 0)
+		return -ENOTSUP;
+	for (size_t i = 0; (i + 2) * sizeof(long) <= (size_t)len; i += 2)
+		if (auxv[i] == AT_SYSINFO_EHDR)
+			e->syscall_insn = auxv[i + 1] + (uint64_t)at;
+	return e->syscall_insn ? 0 : -ENOTSUP;
+}
+
+int twin_attach(struct twin_engine *e, pid_t pid)
+{
+	if (e->pid)
+		return -EBUSY;
+	if (ptrace(PTRACE_SEIZE, pid, NULL, ACTIVE_OPTIONS) < 0)
+		return engine_fail(e, -errno, "ptrace: %s", strerror(errno));
+	twin_watch(e, pid);
+	e->traced = true;
+	if (!thread_add(e, pid) || engine_open_proc(e) < 0) {
+		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
+		twin_forget(e);
+		return engine_fail(e, -ENOMEM, "cannot open /proc/%d", pid);
+	}
+	return 0;
+}
+
+int twin_attach_running(struct twin_engine *e, pid_t pid)
+{
+	int r = twin_attach(e, pid);
+
+	if (r < 0)
+		return r;
+	e->executed = true;
+	return engine_find_vdso(e, pid);
+}
+
+void twin_watch(struct twin_engine *e, pid_t pid)
+{
+	e->pid = pid;
+	e->traced = e->executed = e->ended = e->group_stopped = false;
+	e->fatal_tid = 0;
+	e->fault_seen = 0;
+	e->n_events = 0;
+}
+
+void engine_kill_helper(struct twin_engine *e, pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
+		if (e->dying[i] == 0) {
+			e->dying[i] = pid;
+			return;
+		}
+}
+
+/* Ends of our own helpers. A twin that ends unasked is news. */
+bool engine_helper_ended(struct twin_engine *e, pid_t pid)
+{
+	if (pid == e->holder) {
+		e->holder = 0;
+		return true;
+	}
+	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
+		if (e->dying[i] == pid) {
+			e->dying[i] = 0;
+			return true;
+		}
+	for (unsigned i = 0; i < e->n_twins; i++)
+		if (e->twins[i]->pid == pid) {
+			e->twins[i]->pid = 0;
+			twin_slot_clear(e, i);
+			engine_push_event(
+				e, &(struct twin_event){.type = TWIN_EVENT_TWIN_LOST, .pid = pid});
+			return true;
+		}
+	return false;
+}
+
+void engine_push_event(struct twin_engine *e, const struct twin_event *ev)
+{
+	if (e->n_events < EVENTS_MAX)
+		e->events[e->n_events++] = *ev;
+}
+
+void engine_defer(struct twin_engine *e, pid_t pid, int raw)
+{
+	if (e->n_deferred < DEFERRED_MAX)
+		e->deferred[e->n_deferred++] = (struct deferred){pid, raw};
+	else /* better late in the order than lost */
+		engine_handle(e, pid, raw);
+}
+
+static void go_on(struct thread *t, int sig)
+{
+	t->stopped = false;
+	/* ESRCH: killed meanwhile; its end will be reported. */
+	(void)ptrace(PTRACE_CONT, t->tid, NULL, sig);
+}
+
+static bool is_ignored_by_default(int sig)
+{
+	return sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT;
+}
+
+static bool is_stopping(int sig)
+{
+	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
+static bool dumps_core(int sig)
+{
+	switch (sig) {
+	case SIGQUIT:
+	case SIGILL:
+	case SIGTRAP:
+	case SIGABRT:
+	case SIGBUS:
+	case SIGFPE:
+	case SIGSEGV:
+	case SIGXCPU:
+	case SIGXFSZ:
+	case SIGSYS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum disposition { CAUGHT, HARMLESS, STOPS, KILLS };
+
+static enum disposition disposition_of(struct twin_engine *e, int sig)
+{
+	char text[4096];
+	uint64_t caught = 0, ignored = 0, bit = 1ULL << (sig - 1);
+
+	if (sig == SIGSTOP)
+		return STOPS;
+	if (proc_reread(e->status_fd, text, sizeof(text)) > 0) {
+		(void)!proc_field(text, "SigCgt", 16, &caught);
+		(void)!proc_field(text, "SigIgn", 16, &ignored);
+	}
+	if (caught & bit)
+		return CAUGHT;
+	if ((ignored & bit) || is_ignored_by_default(sig))
+		return HARMLESS;
+	return is_stopping(sig) ? STOPS : KILLS;
+}
+
+static void report_fatal(struct twin_engine *e, struct thread *t, int sig)
+{
+	struct twin_event ev = {.type = TWIN_EVENT_FATAL,
+		.pid = e->pid,
+		.tid = t->tid,
+		.signal = sig,
+		.core = dumps_core(sig)};
+	struct arch_regs regs;
+	siginfo_t info;
+
+	e->fault_seen = now_nsec();
+	e->fatal_tid = t->tid;
+	e->fatal_signal = sig;
+	if ((sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE) &&
+		ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 &&
+		arch_get_regs(t->tid, &regs) == 0) {
+		ev.fault_address = info.si_code > 0 ? (uint64_t)info.si_addr : 0;
+		ev.instruction = arch_ip(&regs);
+	}
+	engine_push_event(e, &ev);
+}
+
+static void handle_signal(struct twin_engine *e, struct thread *t, int sig)
+{
+	if (!e->executed) {
+		go_on(t, sig);
+		return;
+	}
+	switch (disposition_of(e, sig)) {
+	case HARMLESS:
+		restart_mend_ignored(t);
+		/* fall through */
+	case CAUGHT:
+	case STOPS:
+		go_on(t, sig);
+		break;
+	case KILLS:
+		/* A second fatal signal waits: the first decides. */
+		if (!e->fatal_tid)
+			report_fatal(e, t, sig);
+		break;
+	}
+}
+
+struct clone_seen {
+	uint64_t flags, tid_addr;
+	bool known;
+};
+
+static struct clone_seen read_clone(const struct thread *t)
+{
+	struct clone_seen c = {0};
+	struct arch_regs regs;
+
+	if (arch_get_regs(t->tid, &regs) < 0)
+		return c;
+	if (arch_syscall_nr(&regs) == SYS_clone) {
+		c.flags = arch_syscall_arg(&regs, 0);
+		c.tid_addr = arch_syscall_arg(&regs, 3);
+		c.known = true;
+	} else if (arch_syscall_nr(&regs) == SYS_clone3) {
+		uint64_t args[3]; /* flags, pidfd, child_tid */
+		c.known = image_read(t->tid, arch_syscall_arg(&regs, 0), args, sizeof(args)) == 0;
+		c.flags = args[0];
+		c.tid_addr = args[2];
+	}
+	if (!(c.flags & CLONE_CHILD_CLEARTID))
+		c.tid_addr = 0;
+	return c;
+}
+
+static void handle_clone(struct twin_engine *e, struct thread *t)
+{
+	struct clone_seen c = read_clone(t);
+	unsigned long tid = 0;
+	struct thread *born;
+
+	if (ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &tid) == 0 && c.known &&
+		(c.flags & CLONE_THREAD) && (born = thread_add(e, (pid_t)tid))) {
+		born->tid_addr = c.tid_addr;
+		born->tid_addr_known = true;
+	}
+	go_on(t, 0);
+}
+
+static void handle_exec(struct twin_engine *e)
+{
+	struct thread *t;
+
+	/* Whoever called it, only the leader is left, and the memory is a new one. */
+	threads_clear(e);
+	twin_drop_all(e);
+	engine_kill_helper(e, e->holder);
+	e->holder = 0;
+	e->scratch.data = 0;
+	e->group_stopped = false;
+	e->executed = true;
+	e->streams_seen.n = 0;
+	if (engine_find_vdso(e, e->pid) < 0)
+		e->syscall_insn = 0;
+	engine_push_event(e, &(struct twin_event){.type = TWIN_EVENT_EXEC, .pid = e->pid});
+	t = thread_add(e, e->pid);
+	if (t)
+		go_on(t, 0);
+}
+
+static void handle_end(struct twin_engine *e, struct thread *t, pid_t pid, int raw)
+{
+	if (pid != e->pid) {
+		thread_remove(e, t);
+		return;
+	}
+	threads_clear(e);
+	e->ended = true;
+	e->end_status = raw;
+	if (!e->fault_seen)
+		e->fault_seen = now_nsec();
+	engine_push_event(
+		e, &(struct twin_event){.type = TWIN_EVENT_EXITED, .pid = pid, .status = raw});
+}
+
+static void handle_thread(struct twin_engine *e, struct thread *t, const struct wait_event *w)
+{
+	t->stopped = true;
+	t->stop = *w;
+	switch (w->kind) {
+	case WAIT_SIGNAL_STOP:
+		handle_signal(e, t, w->signal);
+		break;
+	case WAIT_GROUP_STOP:
+		t->stopped = false;
+		(void)ptrace(PTRACE_LISTEN, t->tid, NULL, NULL);
+		if (!e->group_stopped)
+			engine_push_event(e, &(struct twin_event){.type = TWIN_EVENT_STOPPED,
+						     .pid = e->pid,
+						     .signal = w->signal});
+		e->group_stopped = true;
+		break;
+	case WAIT_INTERRUPT_STOP:
+		t->asked = false;
+		if (e->group_stopped && t->tid == e->pid) {
+			e->group_stopped = false;
+			engine_push_event(e,
+				&(struct twin_event){.type = TWIN_EVENT_CONTINUED, .pid = e->pid});
+		}
+		restart_mend_ignored(t);
+		go_on(t, 0);
+		break;
+	case WAIT_PTRACE_EVENT:
+		if (w->event == PTRACE_EVENT_CLONE)
+			handle_clone(e, t);
+		else if (w->event == PTRACE_EVENT_EXEC)
+			handle_exec(e);
+		else
+			go_on(t, 0);
+		break;
+	default:
+		go_on(t, 0);
+		break;
+	}
+}
+
+void engine_handle(struct twin_engine *e, pid_t pid, int raw)
+{
+	struct thread *t = thread_find(e, pid);
+	struct wait_event w = wait_classify((struct wait_status){raw}, true);
+
+	if (wait_is_end(&w)) {
+		if (t || pid == e->pid)
+			handle_end(e, t, pid, raw);
+		else if (!engine_helper_ended(e, pid))
+			engine_push_event(
+				e, &(struct twin_event){
+					   .type = TWIN_EVENT_CHILD, .pid = pid, .status = raw});
+		return;
+	}
+	if (t) {
+		handle_thread(e, t, &w);
+		return;
+	}
+	for (unsigned i = 0; i < e->n_twins; i++)
+		if (e->twins[i]->pid == pid)
+			return; /* it stands still, as it shall */
+	if (pid == e->holder)
+		return;
+	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
+		if (e->dying[i] == pid)
+			return;
+	/* A task born of the active: a thread whose creator's stop is yet to come, or a process
+	 * that was made with clone(2) and no SIGCHLD, which is not ours to keep. */
+	if (proc_tgid(pid) == e->pid && (t = thread_add(e, pid)))
+		go_on(t, 0);
+	else
+		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
+}
+
+struct twin_event twin_next_event(struct twin_engine *e)
+{
+	struct twin_event ev = {.type = TWIN_EVENT_NONE};
+
+	while (e->n_events == 0) {
+		int raw;
+		pid_t pid = waitpid(-1, &raw, __WALL | WNOHANG);
+		if (pid <= 0)
+			return ev;
+		engine_handle(e, pid, raw);
+	}
+	ev = e->events[0];
+	memmove(e->events, e->events + 1, --e->n_events * sizeof(ev));
+	return ev;
+}
+
+void twin_let_die(struct twin_engine *e)
+{
+	struct thread *t = thread_find(e, e->fatal_tid);
+
+	e->fatal_tid = 0;
+	if (t)
+		go_on(t, e->fatal_signal);
+}
+
+void engine_forget_active(struct twin_engine *e)
+{
+	e->pid = 0;
+	e->traced = e->executed = e->ended = e->group_stopped = false;
+	e->fatal_tid = 0;
+	e->fault_seen = 0;
+	threads_clear(e);
+	closep(&e->pidfd);
+	closep(&e->status_fd);
+	closep(&e->fd_dir);
+	e->pidfd = e->status_fd = e->fd_dir = -1;
+}
+
+void twin_forget(struct twin_engine *e)
+{
+	if (e->pid && !e->ended && e->traced) {
+		/* It runs on, untraced: stop each thread for a moment to be allowed to let go. */
+		if (engine_freeze(e) < 0)
+			e->reason[0] = '\0';
+		FOREACH_THREAD(e, t)
+		{
+			(void)ptrace(PTRACE_DETACH, t->tid, NULL,
+				t->stop.kind == WAIT_SIGNAL_STOP ? t->stop.signal : 0);
+		}
+		engine_deadline_clear(e);
+	}
+	twin_drop_all(e);
+	engine_kill_helper(e, e->holder);
+	e->holder = 0;
+	e->scratch.data = 0;
+	e->streams_seen.n = 0;
+	engine_forget_active(e);
+}
+
+void twin_drop_all(struct twin_engine *e)
+{
+	while (e->n_twins > 0)
+		twin_slot_clear(e, e->n_twins - 1);
+}
+
+int twin_kill(struct twin_engine *e, int sig)
+{
+	if (!e->pid || e->ended)
+		return -ESRCH;
+	return kill(e->pid, sig) < 0 ? -errno : 0;
+}
+
+pid_t twin_active_pid(const struct twin_engine *e)
+{
+	return e->ended ? 0 : e->pid;
+}
+
+unsigned twin_count(const struct twin_engine *e)
+{
+	return e->n_twins;
+}
+
+pid_t twin_pid(const struct twin_engine *e, unsigned generation)
+{
+	return generation < e->n_twins ? e->twins[generation]->pid : 0;
+}
+
+nsec_t twin_taken_at(const struct twin_engine *e, unsigned generation)
+{
+	return generation < e->n_twins ? e->twins[generation]->at : 0;
+}
+
+unsigned twin_n_threads(const struct twin_engine *e)
+{
+	return e->n_threads;
+}
+
+uint64_t twin_memory_private(const struct twin_engine *e)
+{
+	char text[4096];
+	uint64_t clean = 0, dirty = 0;
+
+	if (e->n_twins == 0 ||
+		proc_read(text, sizeof(text), "%d/smaps_rollup", e->twins[0]->pid) < 0)
+		return 0;
+	(void)!proc_field(text, "Private_Clean", 10, &clean);
+	(void)!proc_field(text, "Private_Dirty", 10, &dirty);
+	return (clean + dirty) * 1024;
+}

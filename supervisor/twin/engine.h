@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Inside the twin engine: what its files share. See twin.h for what it promises.
+ *
+ * Files: engine.c (life of an engine, events), threads.c (the table of threads), freeze.c
+ * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
+ * restart.c (interrupted calls), capture.c (what is read of a frozen thread), image.c (a twin
+ * made ready to run at leisure), checkpoint.c, swap.c, files.c and epoll.c (descriptors),
+ * streams.c (TCP), procfs.c (/proc without allocation).
+ *
+ * Everything is allocated when the engine is made or at a checkpoint before the freeze.
+ */
+#include <sched.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "supervisor/base/wait_status.h"
+#include "supervisor/twin/arch/arch.h"
+#include "supervisor/twin/files.h"
+#include "supervisor/twin/streams.h"
+#include "supervisor/twin/twin.h"
+
+/* A call of which the kernel forgets how long it has waited when it is interrupted. */
+struct wait_record {
+	long nr;
+	uint64_t args[6], sp;
+	uint64_t switches;  /* voluntary switches before the freeze that saw it */
+	nsec_t deadline;    /* 0: none known */
+	unsigned disturbed; /* switches that we caused since */
+};
+
+struct thread {
+	pid_t tid;
+	bool used, stopped, asked; /* asked: a PTRACE_INTERRUPT is under way */
+	bool mended;               /* in this freeze: its registers are fit to go on with */
+	struct wait_event stop;    /* where stopped */
+	bool tid_addr_known;
+	uint64_t tid_addr;
+	unsigned altstack_queries;
+	struct arch_altstack altstack;
+	long restart_nr; /* the call behind a restart_syscall; -1: unknown */
+	char name[16];
+	int sched_policy, sched_priority, nice;
+	cpu_set_t affinity;
+	int syscall_fd;           /* /proc/TID/syscall */
+	uint64_t look_switches;   /* voluntary switches; read where a timeout is to be kept */
+	nsec_t look_asleep_since; /* 0: unknown */
+	struct wait_record wait;
+	/* of the freeze under way */
+	struct arch_regs regs;
+	struct arch_xstate xstate;
+	uint64_t sigmask;
+	uint64_t robust_head, robust_len;
+	uint64_t rseq, rseq_len, rseq_sig;
+};
+
+/* What is known of a twin's thread beside its frame. */
+struct twin_thread {
+	pid_t tid;
+	int sched_policy, sched_priority, nice;
+	cpu_set_t affinity;
+	char name[16];
+	uint64_t tid_addr;
+	struct arch_altstack altstack;
+	unsigned altstack_queries;
+};
+
+struct twin {
+	pid_t pid; /* 0: empty slot */
+	int pidfd, fd_dir;
+	bool quiet, streams_quiet; /* at the checkpoint */
+	nsec_t at;
+	unsigned n_threads;
+	struct twin_thread *threads; /* [0] is the leader */
+	size_t threads_allocated;
+	struct arch_regs regs; /* of the template task, for injections */
+	uint64_t code, data;   /* scratch mappings in its memory */
+	size_t code_len, data_len;
+	/* data: routine_args, threads, REPAIR_CALLS routine_calls, REPAIR_DATA bytes, frames */
+	uint64_t threads_at, calls_at, repair_data_at;
+	bool stepwise; /* no right to choose pids: ns_last_pid */
+	struct file_table files;
+	struct stream_table streams;
+	uint64_t own_session; /* as routine_thread has it */
+	char lost[TWIN_REASON_MAX];
+	int oom_score_adj;
+};
+
+#define REPAIR_CALLS 512
+#define REPAIR_DATA 8192
+#define DEFERRED_MAX 64
+#define EVENTS_MAX 64
+
+struct deferred {
+	pid_t pid;
+	int raw;
+};
+
+struct scratch_left {
+	uint64_t code, data;
+	size_t code_len, data_len;
+};
+
+struct twin_engine {
+	struct twin_config config;
+	pid_t pid; /* the active; 0: none */
+	bool traced, executed, ended, group_stopped;
+	int end_status;
+	pid_t fatal_tid;
+	int fatal_signal;
+	nsec_t fault_seen;
+	int pidfd;
+	int status_fd; /* /proc/PID/status */
+	int fd_dir;    /* /proc/PID/fd */
+
+	struct thread **threads;
+	size_t n_slots;
+	unsigned n_threads;
+
+	bool holder_fresh; /* its first stop is yet to be waited for */
+	pid_t holder;      /* parked task that shares the active's memory; 0: none */
+	struct arch_regs holder_regs;
+	struct scratch_left scratch; /* in the active, since the last swap; data 0: none */
+
+	struct twin *twins[TWIN_GENERATIONS_MAX + 1]; /* [0] is the newest; one spare */
+	unsigned n_twins;
+	pid_t dying[32]; /* killed helpers not yet reaped */
+
+	uint64_t syscall_insn; /* in the active's vdso */
+	timer_t deadline_timer;
+	bool deadline_timer_made, cannot_suspend_seccomp;
+	int ns_last_pid_fd;
+	/* Looks outside of freezes; files_now and streams_now serve the swap as well. */
+	struct file_table files_now;
+	struct stream_table streams_seen, streams_now;
+	nsec_t streams_seen_at;
+
+	struct deferred deferred[DEFERRED_MAX];
+	unsigned n_deferred;
+	struct twin_event events[EVENTS_MAX];
+	unsigned n_events;
+	struct routine_call repairs[REPAIR_CALLS];
+	unsigned n_repairs;
+	uint8_t repair_data[REPAIR_DATA];
+	size_t repair_data_len;
+	uint64_t repair_data_at;
+	uint8_t *image; /* built here, then written into the twin */
+	size_t image_size;
+	char reason[TWIN_REASON_MAX];
+};
+
+/* engine.c */
+int engine_fail(struct twin_engine *e, int error, const char *fmt, ...) _printf_(3, 4);
+void engine_handle(struct twin_engine *e, pid_t pid, int raw);
+void engine_defer(struct twin_engine *e, pid_t pid, int raw);
+void engine_push_event(struct twin_engine *e, const struct twin_event *ev);
+void engine_forget_active(struct twin_engine *e);
+void engine_kill_helper(struct twin_engine *e, pid_t pid);
+bool engine_helper_ended(struct twin_engine *e, pid_t pid); /* true if it was one */
+/* Options of an active task: it is never killed with its tracer. */
+#define ACTIVE_OPTIONS (PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
+_must_check_ int engine_open_proc(struct twin_engine *e);
+_must_check_ int engine_find_vdso(struct twin_engine *e, pid_t pid);
+
+/* threads.c */
+struct thread *thread_find(struct twin_engine *e, pid_t tid);
+struct thread *thread_add(struct twin_engine *e, pid_t tid);
+void thread_remove(struct twin_engine *e, struct thread *t);
+void threads_clear(struct twin_engine *e);
+_must_check_ int threads_reserve(struct twin_engine *e, size_t n);
+#define FOREACH_THREAD(e, t)                                                                       \
+	for (size_t t##_i = 0; t##_i < (e)->n_slots; t##_i++)                                      \
+		for (struct thread *t = (e)->threads[t##_i]; t && t->used; t = NULL)
+
+/* freeze.c */
+_must_check_ int engine_freeze(struct twin_engine *e);
+void engine_thaw(struct twin_engine *e);
+/* waitpid(pid, __WALL) that gives up at the deadline: -ETIMEDOUT, else the pid or -errno. */
+pid_t engine_wait(pid_t pid, int *ret_raw);
+void engine_deadline_set(struct twin_engine *e, nsec_t in);
+void engine_deadline_clear(struct twin_engine *e);
+
+/* inject.c */
+struct injection {
+	struct twin_engine *e;
+	pid_t tid;
+	struct arch_regs saved;
+	uint64_t saved_mask;
+	cpu_set_t saved_affinity;
+	bool pinned, restore;
+};
+_must_check_ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
+	bool restore, struct injection *ret);
+_must_check_ int inject_call(struct injection *in, long nr, const uint64_t args[6], long *ret);
+void inject_end(struct injection *in);
+_must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
+
+/* restart.c */
+/* Make the interruption of a frozen thread invisible when it goes on; true if regs changed. */
+bool restart_mend_active(struct thread *t, nsec_t now);
+/* The registers with which a twin's thread makes its interrupted call again; -EBUSY when the
+ * call is not known. */
+_must_check_ int restart_for_twin(const struct thread *t, struct arch_regs *ret);
+/* At the delivery of a signal that has no handler and kills nobody: as if it had not come. */
+void restart_mend_ignored(struct thread *t);
+bool restart_is_blocked(const struct arch_regs *r);
+const char *restart_unsupported(const struct arch_regs *r); /* NULL: fine */
+
+/* capture.c */
+_must_check_ int capture_look(struct twin_engine *e, bool *ret_quiet); /* outside the freeze */
+_must_check_ int capture_thread(struct twin_engine *e, struct thread *t);
+_must_check_ int capture_once(struct twin_engine *e, struct thread *t);
+
+/* image.c */
+_must_check_ int image_prepare(struct twin_engine *e, struct twin *w);
+_must_check_ int image_write(pid_t pid, uint64_t at, const void *data, size_t len);
+_must_check_ int image_read(pid_t pid, uint64_t at, void *data, size_t len);
+
+/* checkpoint.c */
+/* Kill the twin of a generation and close the gap. */
+void twin_slot_clear(struct twin_engine *e, unsigned generation);

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/twin/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+#define FDINFO_MAX 65536
+#define ARGS(...)                                                                                  \
+	(const uint64_t[6])                                                                        \
+	{                                                                                          \
+		__VA_ARGS__                                                                        \
+	}
+
+int files_reserve(struct file_table *t)
+{
+	size_t n = MAX2(t->n_max, (size_t)128), ep = MAX2(t->epoll_max, (size_t)128);
+	size_t pool = MAX2(t->pool_max, (size_t)4096);
+
+	/* The last scan said what it needed by overshooting n, n_epoll, pool_len. */
+	while (n < t->n * 2)
+		n *= 2;
+	while (ep < t->n_epoll * 2)
+		ep *= 2;
+	while (pool < t->pool_len * 2)
+		pool *= 2;
+	if (n > t->n_max) {
+		struct file_entry *p = realloc(t->entries, n * sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		t->entries = p;
+		t->n_max = n;
+	}
+	if (ep > t->epoll_max) {
+		struct epoll_entry *p = realloc(t->epoll, ep * sizeof(*p));
+		if (!p)
+			return -ENOMEM;
+		t->epoll = p;
+		t->epoll_max = ep;
+	}
+	if (pool > t->pool_max) {
+		char *p = realloc(t->pool, pool);
+		if (!p)
+			return -ENOMEM;
+		t->pool = p;
+		t->pool_max = pool;
+	}
+	return 0;
+}
+
+void files_free(struct file_table *t)
+{
+	free(t->entries);
+	free(t->epoll);
+	free(t->pool);
+	memset(t, 0, sizeof(*t));
+}
+
+/* FNV-1a: links are compared, not looked up, and an accident of 64 bits is not to be feared. */
+static uint64_t hash(const char *s, size_t len)
+{
+	uint64_t h = 0xcbf29ce484222325ULL;
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (uint8_t)s[i]) * 0x100000001b3ULL;
+	return h;
+}
+
+static enum file_kind kind_of(const char *link)
+{
+	if (link[0] == '/')
+		return FILE_PATH;
+	if (strncmp(link, "socket:", 7) == 0)
+		return FILE_SOCKET;
+	if (strncmp(link, "pipe:", 5) == 0)
+		return FILE_PIPE;
+	if (strcmp(link, "anon_inode:[eventpoll]") == 0)
+		return FILE_EPOLL;
+	return FILE_OTHER;
+}
+
+/* The offset belongs to the open file, so a short-lived copy of the descriptor shows it. */
+static void read_path_entry(struct file_entry *f, int pidfd)
+{
+	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
+
+	if (fd < 0)
+		return;
+	f->flags = fcntl(fd, F_GETFL);
+	f->offset = lseek(fd, 0, SEEK_CUR);
+	if (f->offset < 0)
+		f->offset = -1;
+	close(fd);
+}
+
+static int read_epoll(struct file_table *t, pid_t pid, int epfd)
+{
+	static char text[FDINFO_MAX];
+	ssize_t len = proc_read(text, sizeof(text), "%d/fdinfo/%d", pid, epfd);
+
+	if (len < 0)
+		return (int)len;
+	if (len + 1 >= (ssize_t)sizeof(text))
+		t->incomplete = true;
+	for (char *line = strstr(text, "tfd:"); line; line = strstr(line + 1, "tfd:")) {
+		struct epoll_entry ep = {.epfd = epfd};
+		unsigned long long data;
+		if (sscanf(line, "tfd: %d events: %x data: %llx", &ep.fd, &ep.events, &data) != 3)
+			break;
+		ep.data = data;
+		if (t->n_epoll < t->epoll_max)
+			t->epoll[t->n_epoll] = ep;
+		t->n_epoll++;
+	}
+	return 0;
+}
+
+static void add_entry(struct file_table *t, int fd, int pidfd, int dir)
+{
+	char link[4096], name[16];
+	struct file_entry f = {.fd = fd, .offset = -1};
+	ssize_t len;
+
+	snprintf(name, sizeof(name), "%d", fd);
+	len = readlinkat(dir, name, link, sizeof(link) - 1);
+	if (len < 0)
+		return;
+	link[len] = '\0';
+	f.kind = kind_of(link);
+	f.link_hash = hash(link, (size_t)len);
+	if (f.kind == FILE_PATH) {
+		read_path_entry(&f, pidfd);
+		if (t->pool_len + (size_t)len + 1 <= t->pool_max) {
+			memcpy(t->pool + t->pool_len, link, (size_t)len + 1);
+			f.path = (uint32_t)t->pool_len;
+		}
+		t->pool_len += (size_t)len + 1;
+	}
+	if (t->n < t->n_max)
+		t->entries[t->n] = f;
+	t->n++;
+}
+
+int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
+{
+	char buf[8192];
+	long len;
+
+	t->n = t->n_epoll = 0;
+	t->pool_len = 1; /* 0 means "no path" */
+	t->incomplete = false;
+	if (lseek(dir, 0, SEEK_SET) < 0)
+		return -errno;
+	while ((len = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
+		for (long at = 0; at < len;) {
+			struct dirent64 *d = (struct dirent64 *)(buf + at);
+			at += d->d_reclen;
+			if (d->d_name[0] >= '0' && d->d_name[0] <= '9')
+				add_entry(t, atoi(d->d_name), pidfd, dir);
+		}
+	}
+	if (len < 0)
+		return -errno;
+	if (t->n > t->n_max || t->pool_len > t->pool_max)
+		return -ENOSPC;
+	for (size_t i = 0; i < t->n; i++)
+		if (t->entries[i].kind == FILE_EPOLL) {
+			int r = read_epoll(t, pid, t->entries[i].fd);
+			if (r < 0)
+				return r;
+		}
+	return t->n_epoll > t->epoll_max ? -ENOSPC : 0;
+}
+
+const struct file_entry *files_find(const struct file_table *t, int fd)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (t->entries[i].fd == fd)
+			return &t->entries[i];
+	return NULL;
+}
+
+const struct epoll_entry *files_find_epoll(const struct file_table *t, int epfd, int fd)
+{
+	for (size_t i = 0; i < t->n_epoll; i++)
+		if (t->epoll[i].fd == fd && (epfd < 0 || t->epoll[i].epfd == epfd))
+			return &t->epoll[i];
+	return NULL;
+}
+
+bool repair_add(struct twin_engine *e, long nr, const uint64_t args[6])
+{
+	struct routine_call *c;
+
+	if (e->n_repairs >= REPAIR_CALLS)
+		return false;
+	c = &e->repairs[e->n_repairs++];
+	*c = (struct routine_call){.nr = (uint64_t)nr};
+	memcpy(c->args, args, sizeof(c->args));
+	return true;
+}
+
+uint64_t repair_data(struct twin_engine *e, const void *data, size_t len)
+{
+	uint64_t at = e->repair_data_at + e->repair_data_len;
+
+	if (e->repair_data_len + len > REPAIR_DATA)
+		return 0;
+	memcpy(e->repair_data + e->repair_data_len, data, len);
+	e->repair_data_len += (len + 15) & ~(size_t)15;
+	return at;
+}
+
+static bool same_then_and_now(const struct file_table *then, const struct file_table *now, int fd)
+{
+	const struct file_entry *t = files_find(then, fd), *n = files_find(now, fd);
+	return t && n && t->link_hash == n->link_hash;
+}
+
+/*
+ * The number that the kernel will give next. All threads are dead and repairs are made in order
+ * of number, so the table is known: what is as it was, and what has been given back so far.
+ */
+static int next_free(
+	const struct file_table *then, const struct file_table *now, int giving_back, int from)
+{
+	int fd = from;
+	while (same_then_and_now(then, now, fd) || (fd < giving_back && files_find(then, fd)))
+		fd++;
+	return fd;
+}
+
+static bool move_fd(struct twin_engine *e, int from, int to)
+{
+	return repair_add(e, SYS_dup2, ARGS((uint64_t)from, (uint64_t)to)) &&
+	       repair_add(e, SYS_close, ARGS((uint64_t)from));
+}
+
+/* What was closed since: the file itself where it has a path, else an end of a socketpair whose
+ * other end is closed, which reads as the end of a connection. */
+static bool give_back(struct twin_engine *e, const struct file_table *then,
+	const struct file_table *now, const struct file_entry *f)
+{
+	int first = next_free(then, now, f->fd, 0), second;
+	int pair[2] = {-1, -1};
+	uint64_t at;
+
+	if (f->kind == FILE_PATH && f->path && f->offset >= 0) {
+		const char *path = then->pool + f->path;
+		uint64_t flags = (uint64_t)(f->flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY));
+		at = repair_data(e, path, strlen(path) + 1);
+		return at && repair_add(e, SYS_openat, ARGS((uint64_t)AT_FDCWD, at, flags)) &&
+		       repair_add(e, SYS_lseek,
+			       ARGS((uint64_t)first, (uint64_t)f->offset, SEEK_SET)) &&
+		       (first == f->fd || move_fd(e, first, f->fd));
+	}
+	second = next_free(then, now, f->fd, first + 1);
+	at = repair_data(e, pair, sizeof(pair));
+	if (!at || !repair_add(e, SYS_socketpair, ARGS(AF_UNIX, SOCK_STREAM, 0, at)))
+		return false;
+	if (first == f->fd)
+		return repair_add(e, SYS_close, ARGS((uint64_t)second));
+	if (second != f->fd && !repair_add(e, SYS_dup2, ARGS((uint64_t)first, (uint64_t)f->fd)))
+		return false;
+	return repair_add(e, SYS_close, ARGS((uint64_t)first)) &&
+	       (second == f->fd || repair_add(e, SYS_close, ARGS((uint64_t)second)));
+}
+
+static void reconcile_epoll(struct twin_engine *e, const struct file_table *then,
+	const struct file_table *now, struct twin_swap *ret)
+{
+	for (size_t i = 0; i < now->n_epoll; i++) {
+		const struct epoll_entry *n = &now->epoll[i];
+		const struct file_entry *set = files_find(then, n->epfd);
+		if (!set || set->kind != FILE_EPOLL || files_find_epoll(then, n->epfd, n->fd))
+			continue;
+		/* Of an extra entry whose descriptor is closed by us, the set forgets it itself. */
+		if (!files_find(then, n->fd))
+			continue;
+		ret->epoll_changes += repair_add(
+			e, SYS_epoll_ctl, ARGS((uint64_t)n->epfd, EPOLL_CTL_DEL, (uint64_t)n->fd));
+	}
+	for (size_t i = 0; i < then->n_epoll; i++) {
+		const struct epoll_entry *t = &then->epoll[i];
+		const struct epoll_entry *n = files_find_epoll(now, t->epfd, t->fd);
+		const struct file_entry *was = files_find(then, t->fd),
+					*is = files_find(now, t->fd);
+		bool same_file = was && is && was->link_hash == is->link_hash;
+		struct epoll_event ev = {.events = t->events, .data.u64 = t->data};
+		uint64_t at;
+
+		/* A MOD of an unchanged edge-triggered entry brings back edges that were consumed.
+		 */
+		if (n && same_file && n->events == t->events && n->data == t->data &&
+			!(t->events & EPOLLET))
+			continue;
+		at = repair_data(e, &ev, sizeof(ev));
+		if (!at)
+			return;
+		ret->epoll_changes += repair_add(e, SYS_epoll_ctl,
+			ARGS((uint64_t)t->epfd, n && same_file ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
+				(uint64_t)t->fd, at));
+	}
+}
+
+void files_reconcile(struct twin_engine *e, const struct file_table *then,
+	const struct file_table *now, struct twin_swap *ret)
+{
+	/* Offsets of what is still there. */
+	for (size_t i = 0; i < then->n; i++) {
+		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
+		if (!n || n->link_hash != t->link_hash || t->offset < 0 || n->offset == t->offset ||
+			(t->flags & O_APPEND))
+			continue;
+		ret->offsets_restored += repair_add(
+			e, SYS_lseek, ARGS((uint64_t)t->fd, (uint64_t)t->offset, SEEK_SET));
+	}
+	/* Opened since: closed, before numbers are given back. */
+	for (size_t i = 0; i < now->n; i++) {
+		const struct file_entry *n = &now->entries[i], *t = files_find(then, n->fd);
+		if (t && t->link_hash == n->link_hash)
+			continue;
+		ret->fds_closed += repair_add(e, SYS_close, ARGS((uint64_t)n->fd));
+	}
+	for (size_t i = 0; i < then->n; i++) {
+		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
+		if (n && n->link_hash == t->link_hash)
+			continue;
+		ret->fds_replaced += give_back(e, then, now, t);
+	}
+	reconcile_epoll(e, then, now, ret);
+}

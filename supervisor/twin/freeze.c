@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All threads stopped at one moment: every one is asked first, then all are waited for. Anything
+ * else that waitpid() tells meanwhile is put aside and handled after the thaw.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+static volatile sig_atomic_t deadline_passed;
+
+static void on_deadline(int sig)
+{
+	(void)sig;
+	deadline_passed = 1;
+}
+
+/* The timer fires again and again: a signal that arrives just before waitpid() blocks must not
+ * be the only one. */
+void engine_deadline_set(struct twin_engine *e, nsec_t in)
+{
+	struct itimerspec its = {
+		.it_value = {(time_t)(in / NSEC_PER_SEC), (long)(in % NSEC_PER_SEC)},
+		.it_interval = {0, 10000000},
+	};
+
+	if (!e->deadline_timer_made) {
+		struct sigaction sa = {.sa_handler = on_deadline};
+		struct sigevent sev = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 4};
+		sigaction(sev.sigev_signo, &sa, NULL);
+		if (timer_create(CLOCK_MONOTONIC, &sev, &e->deadline_timer) < 0)
+			return;
+		e->deadline_timer_made = true;
+	}
+	deadline_passed = 0;
+	timer_settime(e->deadline_timer, 0, &its, NULL);
+}
+
+void engine_deadline_clear(struct twin_engine *e)
+{
+	struct itimerspec its = {0};
+
+	if (e->deadline_timer_made)
+		timer_settime(e->deadline_timer, 0, &its, NULL);
+	deadline_passed = 0;
+}
+
+pid_t engine_wait(pid_t pid, int *ret_raw)
+{
+	for (;;) {
+		pid_t r;
+		if (deadline_passed)
+			return -ETIMEDOUT;
+		r = waitpid(pid, ret_raw, __WALL);
+		if (r >= 0)
+			return r;
+		if (errno != EINTR)
+			return -errno;
+	}
+}
+
+static unsigned count_running(struct twin_engine *e)
+{
+	unsigned n = 0;
+	FOREACH_THREAD(e, t)
+	{
+		n += !t->stopped;
+	}
+	return n;
+}
+
+/* What came while we waited for the threads. true: one thread fewer is running. */
+static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
+{
+	struct thread *t = thread_find(e, pid);
+	struct wait_event ev = wait_classify((struct wait_status){raw}, true);
+	bool running;
+
+	if (!t && !wait_is_end(&ev) && proc_tgid(pid) == e->pid)
+		t = thread_add(
+			e, pid); /* born so recently that its creator's stop is yet to come */
+	if (!t) {
+		engine_defer(e, pid, raw);
+		return false;
+	}
+	if (wait_is_end(&ev)) {
+		running = !t->stopped;
+		if (pid == e->pid)
+			engine_defer(e, pid, raw);
+		else
+			thread_remove(e, t);
+		return running;
+	}
+	t->stopped = true;
+	t->stop = ev;
+	t->mended = false;
+	if (ev.kind == WAIT_INTERRUPT_STOP)
+		t->asked = false;
+	return true;
+}
+
+int engine_freeze(struct twin_engine *e)
+{
+	unsigned running = 0;
+
+	FOREACH_THREAD(e, t)
+	{
+		if (t->stopped)
+			continue;
+		running++;
+		if (!t->asked && ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) == 0)
+			t->asked = true;
+	}
+	engine_deadline_set(e, e->config.freeze_deadline);
+	while (running > 0) {
+		int raw;
+		pid_t pid = engine_wait(-1, &raw);
+
+		if (pid == -ETIMEDOUT) {
+			FOREACH_THREAD(e, t)
+			{
+				if (!t->stopped)
+					return engine_fail(e, -EBUSY,
+						"thread %d did not stop in time", t->tid);
+			}
+		}
+		if (pid < 0)
+			return engine_fail(e, pid, "waiting for the threads: %s", strerror(-pid));
+		if (note_stop(e, pid, raw))
+			running--;
+		else
+			running = count_running(e); /* one may have been added */
+		if (e->n_deferred > 0 && e->deferred[e->n_deferred - 1].pid == e->pid)
+			return engine_fail(e, -ESRCH, "the process is ending");
+	}
+	engine_deadline_clear(e);
+	FOREACH_THREAD(e, t)
+	{
+		if (t->stop.kind != WAIT_INTERRUPT_STOP)
+			return engine_fail(e, -EAGAIN, "thread %d is at a %s", t->tid,
+				wait_kind_to_string(t->stop.kind));
+	}
+	return 0;
+}
+
+/* Let all go that stand where we put them; then act on what else was seen meanwhile. */
+void engine_thaw(struct twin_engine *e)
+{
+	struct thread *others[16];
+	unsigned n_others = 0;
+	bool more;
+
+	engine_deadline_clear(e);
+	FOREACH_THREAD(e, t)
+	{
+		if (!t->stopped || t->stop.kind != WAIT_INTERRUPT_STOP)
+			continue;
+		/* A freeze that was given up half-way has broken calls all the same. */
+		if (!t->mended)
+			restart_mend_ignored(t);
+		t->stopped = false;
+		(void)ptrace(PTRACE_CONT, t->tid, NULL, NULL);
+	}
+	do {
+		/* Handling may change the table, so collect first. */
+		n_others = 0;
+		more = false;
+		FOREACH_THREAD(e, t)
+		{
+			if (!t->stopped || t->tid == e->fatal_tid)
+				continue;
+			if (n_others < ELEMENTSOF(others))
+				others[n_others++] = t;
+			else
+				more = true;
+		}
+		for (unsigned i = 0; i < n_others; i++) {
+			struct thread *t = others[i];
+			int raw = t->stop.event << 16 | t->stop.signal << 8 | 0x7f;
+			if (t->used && t->stopped)
+				engine_handle(e, t->tid, raw);
+		}
+	} while (more && n_others > 0);
+	for (unsigned i = 0; i < e->n_deferred; i++)
+		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
+	e->n_deferred = 0;
+}

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A fresh copy made ready to run, while the active goes on: scratch memory is mapped in the
+ * copy, and what each thread will need (its frame, its set-up calls) is written there, so that
+ * a swap has nothing left to compute. The mappings exist in the copy alone; after a swap they
+ * are taken away at the next checkpoint.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+#define PAGE 4096ULL
+#define TWIN_OOM_SCORE_ADJ "1000"
+/* linux/rseq.h: struct rseq has the address of the current critical section at 8. */
+#define RSEQ_CS_OFFSET 8
+
+struct rseq_section {
+	uint32_t version, flags;
+	uint64_t start, length, abort;
+};
+
+int image_write(pid_t pid, uint64_t at, const void *data, size_t len)
+{
+	struct iovec mine = {(void *)data, len}, theirs = {(void *)at, len};
+	ssize_t n = process_vm_writev(pid, &mine, 1, &theirs, 1, 0);
+
+	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;
+}
+
+int image_read(pid_t pid, uint64_t at, void *data, size_t len)
+{
+	struct iovec mine = {data, len}, theirs = {(void *)at, len};
+	ssize_t n = process_vm_readv(pid, &mine, 1, &theirs, 1, 0);
+
+	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;
+}
+
+/* Code pages are never writable, not even for a moment (PR_SET_MDWE); a tracer may poke them. */
+static int write_code(pid_t pid, uint64_t at)
+{
+	const uint8_t *p = arch_routine_begin;
+
+	for (; p < arch_routine_end; p += sizeof(long), at += sizeof(long)) {
+		long word = 0;
+		memcpy(&word, p, MIN2(sizeof(word), (size_t)(arch_routine_end - p)));
+		if (ptrace(PTRACE_POKEDATA, pid, at, word) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int map_scratch(struct twin_engine *e, struct twin *w, struct injection *in)
+{
+	long at;
+	int r = inject_call(in, SYS_mmap,
+		(const uint64_t[6]){0, w->code_len, PROT_READ | PROT_EXEC,
+			MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0},
+		&at);
+
+	if (r == 0 && at < 0)
+		r = (int)at;
+	if (r < 0)
+		return engine_fail(e, -EBUSY, "no room for code in the twin: %s", strerror(-r));
+	w->code = (uint64_t)at;
+	r = inject_call(in, SYS_mmap,
+		(const uint64_t[6]){0, w->data_len, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, (uint64_t)-1, 0},
+		&at);
+	if (r == 0 && at < 0)
+		r = (int)at;
+	if (r < 0)
+		return engine_fail(e, -EBUSY, "no room for data in the twin: %s", strerror(-r));
+	w->data = (uint64_t)at;
+	return 0;
+}
+
+/*
+ * A thread stopped inside a restartable sequence: the kernel would send the original to the
+ * abort handler when it goes on. The twin's thread gets a fresh registration, so this is done
+ * here.
+ */
+static int abort_rseq(struct twin *w, const struct thread *t, struct arch_regs *regs)
+{
+	struct rseq_section cs;
+	uint64_t ptr, zero = 0;
+	int r;
+
+	if (!t->rseq)
+		return 0;
+	r = image_read(w->pid, t->rseq + RSEQ_CS_OFFSET, &ptr, sizeof(ptr));
+	if (r < 0 || !ptr)
+		return r;
+	r = image_read(w->pid, ptr, &cs, sizeof(cs));
+	if (r < 0)
+		return r;
+	if (arch_ip(regs) - cs.start < cs.length)
+		arch_set_ip(regs, cs.abort);
+	return image_write(w->pid, t->rseq + RSEQ_CS_OFFSET, &zero, sizeof(zero));
+}
+
+static size_t layout(struct twin *w, unsigned n_threads, size_t frame)
+{
+	size_t at = sizeof(struct routine_args);
+
+	w->threads_at = at;
+	at += n_threads * sizeof(struct routine_thread);
+	w->calls_at = at;
+	at += REPAIR_CALLS * sizeof(struct routine_call);
+	w->repair_data_at = at;
+	at += REPAIR_DATA;
+	at = (at + ARCH_FRAME_ALIGN - 1) & ~(size_t)(ARCH_FRAME_ALIGN - 1);
+	return (at + n_threads * frame + PAGE - 1) & ~(PAGE - 1);
+}
+
+static int fill_thread(
+	struct twin *w, const struct thread *t, unsigned i, uint8_t *image, size_t frame_at)
+{
+	struct routine_thread *rt = (struct routine_thread *)(image + w->threads_at) + i;
+	struct clone_args ca = {
+		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SETTLS |
+			 CLONE_PTRACE,
+		.tls = arch_tls(&t->regs),
+	};
+	struct arch_regs regs;
+	int r = restart_for_twin(t, &regs);
+
+	if (r == 0)
+		r = abort_rseq(w, t, &regs);
+	if (r < 0)
+		return r;
+	/* The first is the leader: a process of its own, and a child of the tracer. */
+	ca.flags |= i == 0 ? CLONE_PARENT : CLONE_THREAD | CLONE_SIGHAND;
+	if (!w->stepwise) {
+		ca.set_tid = w->data + w->threads_at + i * sizeof(*rt) +
+			     offsetof(struct routine_thread, wanted_tid);
+		ca.set_tid_size = 1;
+	}
+	memset(rt, 0, sizeof(*rt));
+	memcpy(rt->clone_args, &ca, sizeof(ca));
+	rt->wanted_tid = (uint64_t)t->tid;
+	rt->tid_addr = t->tid_addr;
+	rt->robust_head = t->robust_head;
+	rt->robust_len = t->robust_len;
+	rt->rseq = t->rseq;
+	rt->rseq_len = t->rseq_len;
+	rt->rseq_sig = t->rseq_sig;
+	rt->gs_base = arch_second_base(&t->regs);
+	rt->own_session = i == 0 ? w->own_session : 0;
+	memcpy(rt->name, t->name, sizeof(rt->name));
+	arch_build_frame(image + frame_at, w->data + frame_at, &regs, &t->xstate, t->sigmask,
+		&t->altstack, &rt->frame_sp);
+	w->threads[i] = (struct twin_thread){.tid = t->tid,
+		.sched_policy = t->sched_policy,
+		.sched_priority = t->sched_priority,
+		.nice = t->nice,
+		.affinity = t->affinity,
+		.tid_addr = t->tid_addr,
+		.altstack = t->altstack,
+		.altstack_queries = t->altstack_queries};
+	memcpy(w->threads[i].name, t->name, sizeof(t->name));
+	return 0;
+}
+
+static int fill(struct twin_engine *e, struct twin *w, size_t frame)
+{
+	struct routine_args *args = (struct routine_args *)e->image;
+	size_t frame_at = w->data_len;
+	unsigned i = 1;
+
+	memset(e->image, 0, w->repair_data_at + REPAIR_DATA);
+	*args = (struct routine_args){.calls = w->data + w->calls_at,
+		.stepwise = w->stepwise,
+		.n_threads = w->n_threads,
+		.threads = w->data + w->threads_at};
+	FOREACH_THREAD(e, t)
+	{
+		int r;
+		frame_at -= frame;
+		r = fill_thread(w, t, t->tid == e->pid ? 0 : i++, e->image, frame_at);
+		if (r < 0)
+			return engine_fail(e, -EBUSY, "thread %d: %s", t->tid, strerror(-r));
+	}
+	w->calls_at += w->data;
+	w->threads_at += w->data;
+	w->repair_data_at += w->data;
+	return 0;
+}
+
+/*
+ * The old pid can only be taken again when nobody uses it as group or session either, and a
+ * copy inherits both. So it leaves them, and the new leader makes them anew.
+ */
+static int leave_session(struct twin_engine *e, struct twin *w, struct injection *in)
+{
+	long result = 0;
+	int r = 0;
+
+	w->own_session = 0;
+
+	if (getsid(e->pid) == e->pid) {
+		w->own_session = 1;
+		r = inject_call(in, SYS_setsid, (const uint64_t[6]){0}, &result);
+	} else if (getpgid(e->pid) == e->pid) {
+		w->own_session = 2;
+		r = inject_call(in, SYS_setpgid, (const uint64_t[6]){0}, &result);
+	}
+	return r < 0 ? r : (int)MIN2(result, 0L);
+}
+
+static void name_twin(struct twin *w, struct injection *in)
+{
+	char name[16];
+	long result;
+
+	snprintf(name, sizeof(name), "twin:%.10s", w->threads[0].name);
+	if (image_write(w->pid, w->repair_data_at, name, sizeof(name)) < 0 ||
+		inject_call(in, SYS_prctl, (const uint64_t[6]){PR_SET_NAME, w->repair_data_at},
+			&result) < 0)
+		return; /* it only looks like its original in ps(1) */
+}
+
+/* No right to choose a pid: then each clone is steered through ns_last_pid. */
+static bool may_set_tid(pid_t pid)
+{
+	const uint64_t sys_admin = 1ULL << 21, checkpoint_restore = 1ULL << 40;
+	char text[4096];
+	uint64_t caps = 0;
+
+	if (proc_read(text, sizeof(text), "%d/status", pid) < 0 ||
+		proc_field(text, "CapEff", 16, &caps) < 0)
+		return false;
+	return caps & (sys_admin | checkpoint_restore);
+}
+
+static void keep_oom_score(struct twin *w, pid_t active)
+{
+	char text[32];
+
+	if (proc_read(text, sizeof(text), "%d/oom_score_adj", active) > 0)
+		w->oom_score_adj = atoi(text);
+	/* A twin is the first that may go when memory ends. Where that is refused it has the
+	 * score of its active, as any copy. */
+	if (proc_write(TWIN_OOM_SCORE_ADJ, "%d/oom_score_adj", w->pid) < 0)
+		return;
+}
+
+static int reserve(struct twin_engine *e, struct twin *w)
+{
+	if (w->threads_allocated < w->n_threads) {
+		void *p = realloc(w->threads, w->n_threads * sizeof(*w->threads));
+		if (!p)
+			return -ENOMEM;
+		w->threads = p;
+		w->threads_allocated = w->n_threads;
+	}
+	if (e->image_size < w->data_len) {
+		void *p = realloc(e->image, w->data_len);
+		if (!p)
+			return -ENOMEM;
+		e->image = p;
+		e->image_size = w->data_len;
+	}
+	return 0;
+}
+
+static size_t largest_frame(struct twin_engine *e)
+{
+	size_t largest = 0;
+	FOREACH_THREAD(e, t)
+	{
+		largest = MAX2(largest, arch_frame_size(t->xstate.len));
+	}
+	return largest;
+}
+
+static int open_twin(struct twin_engine *e, struct twin *w)
+{
+	char path[64];
+
+	w->pidfd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+	snprintf(path, sizeof(path), "/proc/%d/fd", w->pid);
+	w->fd_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w->pidfd < 0 || w->fd_dir < 0)
+		return engine_fail(e, -EBUSY, "cannot open the twin: %s", strerror(errno));
+	return 0;
+}
+
+int image_prepare(struct twin_engine *e, struct twin *w)
+{
+	size_t frame = largest_frame(e);
+	struct injection in;
+	int r, raw;
+
+	w->n_threads = e->n_threads;
+	w->code_len = PAGE;
+	w->data_len = layout(w, w->n_threads, frame);
+	r = engine_wait(w->pid, &raw);
+	if (r < 0)
+		return engine_fail(e, -EBUSY, "the twin cannot be waited for: %s", strerror(-r));
+	if (wait_classify((struct wait_status){raw}, true).kind != WAIT_INTERRUPT_STOP) {
+		engine_handle(e, w->pid, raw);
+		return engine_fail(e, -EBUSY, "the twin ended at once");
+	}
+	r = reserve(e, w);
+	if (r == 0)
+		r = open_twin(e, w);
+	if (r == 0)
+		r = arch_get_regs(w->pid, &w->regs);
+	if (r == 0)
+		r = inject_begin(e, w->pid, &w->regs, false, &in);
+	if (r < 0)
+		return r;
+	w->stepwise = !may_set_tid(w->pid);
+	r = map_scratch(e, w, &in);
+	if (r == 0)
+		r = leave_session(e, w, &in);
+	if (r == 0)
+		r = fill(e, w, frame);
+	if (r == 0)
+		r = image_write(w->pid, w->data, e->image, w->data_len);
+	if (r == 0)
+		r = write_code(w->pid, w->code);
+	if (r == 0)
+		name_twin(w, &in);
+	inject_end(&in);
+	if (r < 0)
+		return e->reason[0] ? r : engine_fail(e, r, "preparing the twin: %s", strerror(-r));
+	keep_oom_score(w, e->pid);
+	return 0;
+}

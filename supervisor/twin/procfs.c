@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/twin/procfs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static int proc_open(int flags, const char *fmt, va_list ap)
+{
+	char path[64] = "/proc/";
+	int n = vsnprintf(path + 6, sizeof(path) - 6, fmt, ap), fd;
+
+	if (n < 0 || (size_t)n >= sizeof(path) - 6)
+		return -ENAMETOOLONG;
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+ssize_t proc_reread(int fd, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	while (len + 1 < size) {
+		ssize_t n = pread(fd, buf + len, size - 1 - len, (off_t)len);
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		len += (size_t)n;
+	}
+	buf[len] = '\0';
+	return (ssize_t)len;
+}
+
+ssize_t proc_read(char *buf, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	_cleanup_close_ int fd = proc_open(O_RDONLY, fmt, ap);
+	va_end(ap);
+
+	buf[0] = '\0';
+	return fd < 0 ? fd : proc_reread(fd, buf, size);
+}
+
+int proc_write(const char *text, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	_cleanup_close_ int fd = proc_open(O_WRONLY, fmt, ap);
+	va_end(ap);
+
+	if (fd < 0)
+		return fd;
+	return write(fd, text, strlen(text)) < 0 ? -errno : 0;
+}
+
+int proc_field(const char *text, const char *key, int base, uint64_t *ret)
+{
+	size_t n = strlen(key);
+
+	for (const char *line = text; line && *line; line = strchr(line, '\n')) {
+		char *end;
+		if (*line == '\n')
+			line++;
+		if (strncmp(line, key, n) != 0 || line[n] != ':')
+			continue;
+		line += n + 1;
+		uint64_t v = strtoull(line, &end, base);
+		if (end == line)
+			return -EBADMSG;
+		*ret = v;
+		return 0;
+	}
+	return -ENODATA;
+}
+
+pid_t proc_tgid(pid_t tid)
+{
+	char buf[512];
+	uint64_t v;
+
+	if (proc_read(buf, sizeof(buf), "%d/status", tid) < 0)
+		return -ESRCH;
+	return proc_field(buf, "Tgid", 10, &v) < 0 ? -ESRCH : (pid_t)v;
+}

@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The swap, by reclaim: the active is killed and reaped to the last thread, so that its pid and
+ * thread ids are free; the twin's template task, which stands ready with all that is needed in
+ * its own memory, clones a new leader under the old pid, and that one the threads.
+ *
+ * Nothing here allocates, writes a file but under /proc, or waits for anybody but the tasks
+ * concerned. The memory of the dead is held by the holder, so nobody waits for its teardown.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+#define REAP_DEADLINE 2000000000ULL
+#define BUILD_DEADLINE 1000000000ULL
+#define STEPWISE_TRIES 200
+
+/* Progress of a rebuild. */
+struct build {
+	struct twin_engine *e;
+	struct twin *w;
+	pid_t leader; /* wanted */
+	bool leader_born, leader_done, template_done;
+	unsigned standing; /* threads at their first stop, the leader not counted */
+	unsigned tries;
+};
+
+static int reap_active(struct twin_engine *e)
+{
+	int r = 0;
+
+	if (kill(e->pid, SIGKILL) < 0 && errno != ESRCH)
+		return engine_fail(e, -errno, "kill: %s", strerror(errno));
+	engine_deadline_set(e, REAP_DEADLINE);
+	while (!e->ended) {
+		int raw;
+		pid_t pid = engine_wait(-1, &raw);
+		struct wait_event ev;
+		struct thread *t;
+
+		if (pid < 0) {
+			r = engine_fail(e, pid, "the old process does not end: %s", strerror(-pid));
+			break;
+		}
+		ev = wait_classify((struct wait_status){raw}, true);
+		t = thread_find(e, pid);
+		if (pid == e->pid && wait_is_end(&ev)) {
+			threads_clear(e);
+			e->ended = true;
+			e->end_status = raw;
+		} else if (t && wait_is_end(&ev))
+			thread_remove(e, t);
+		else if (t)
+			(void)ptrace(PTRACE_CONT, pid, NULL, NULL);
+		else
+			engine_defer(e, pid, raw);
+	}
+	engine_deadline_clear(e);
+	return r;
+}
+
+static int write_repairs(struct twin_engine *e, struct twin *w)
+{
+	uint64_t n = e->n_repairs;
+	struct iovec mine[3] = {
+		{&n, sizeof(n)},
+		{e->repairs, e->n_repairs * sizeof(e->repairs[0])},
+		{e->repair_data, e->repair_data_len},
+	};
+	struct iovec theirs[3] = {
+		{(void *)(w->data + offsetof(struct routine_args, n_calls)), sizeof(n)},
+		{(void *)w->calls_at, mine[1].iov_len},
+		{(void *)w->repair_data_at, mine[2].iov_len},
+	};
+	size_t len = mine[0].iov_len + mine[1].iov_len + mine[2].iov_len;
+	ssize_t r = process_vm_writev(w->pid, mine, 3, theirs, 3, 0);
+
+	return r == (ssize_t)len ? 0
+				 : engine_fail(e, r < 0 ? -errno : -EFAULT,
+					   "writing the repairs: %s", strerror(errno));
+}
+
+static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
+{
+	int r = files_scan(&e->files_now, w->pid, w->pidfd, w->fd_dir);
+
+	e->n_repairs = 0;
+	e->repair_data_len = 0;
+	e->repair_data_at = w->repair_data_at;
+	if (r == 0)
+		r = streams_sample(&e->streams_now, &e->files_now, w->pidfd);
+	if (r < 0) {
+		/* More descriptors than there is room for: better run with them than not run. */
+		snprintf(ret->lost, sizeof(ret->lost), "descriptors opened or moved on since");
+		return write_repairs(e, w);
+	}
+	streams_reconcile(e, &w->streams, w->streams_quiet, &e->streams_now, &w->files,
+		&e->files_now, w->pidfd, ret);
+	files_reconcile(e, &w->files, &e->files_now, ret);
+	return write_repairs(e, w);
+}
+
+/* The tracer's privilege stands in for a right that the node does not have. */
+static int steer_pid(struct twin_engine *e, pid_t wanted)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d", wanted - 1);
+
+	if (e->ns_last_pid_fd < 0 || pwrite(e->ns_last_pid_fd, text, (size_t)n, 0) != n)
+		return engine_fail(e, -EPERM, "cannot choose the next pid");
+	return 0;
+}
+
+static bool is_wanted(const struct twin *w, pid_t tid)
+{
+	for (unsigned i = 1; i < w->n_threads; i++)
+		if (w->threads[i].tid == tid)
+			return true;
+	return false;
+}
+
+static int64_t read_result(struct twin *w, unsigned i)
+{
+	int64_t v = -EFAULT;
+
+	if (image_read(w->pid,
+		    w->threads_at + i * sizeof(struct routine_thread) +
+			    offsetof(struct routine_thread, result),
+		    &v, sizeof(v)) < 0)
+		return -EFAULT;
+	return v;
+}
+
+static int go(pid_t pid)
+{
+	return ptrace(PTRACE_CONT, pid, NULL, NULL) < 0 ? -errno : 0;
+}
+
+/* The template trapped: before a steered clone, or after a clone. */
+static int template_trapped(struct build *b)
+{
+	struct twin_engine *e = b->e;
+	int64_t result = read_result(b->w, 0);
+
+	if (b->w->stepwise && result != b->leader) {
+		if (result < 0)
+			return engine_fail(e, (int)result, "clone of pid %d: %s", b->leader,
+				strerror((int)-result));
+		if (++b->tries > STEPWISE_TRIES * 2)
+			return engine_fail(e, -EBUSY, "pid %d was not to be had", b->leader);
+		int r = steer_pid(e, b->leader);
+		return r < 0 ? r : go(b->w->pid);
+	}
+	if (result < 0)
+		return engine_fail(
+			e, (int)result, "clone3 of pid %d: %s", b->leader, strerror((int)-result));
+	b->template_done = true;
+	return 0;
+}
+
+static int leader_trapped(struct build *b)
+{
+	unsigned next = 1;
+
+	/* The first thread without its tid is the next to be cloned. */
+	while (next < b->w->n_threads && read_result(b->w, next) == b->w->threads[next].tid)
+		next++;
+	if (next >= b->w->n_threads) {
+		b->leader_done = true;
+		return 0;
+	}
+	int64_t result = read_result(b->w, next);
+	if (result < 0)
+		return engine_fail(b->e, (int)result, "clone of thread %d: %s",
+			b->w->threads[next].tid, strerror((int)-result));
+	if (!b->w->stepwise || ++b->tries > STEPWISE_TRIES * (b->w->n_threads + 2))
+		return engine_fail(
+			b->e, -EBUSY, "thread id %d was not to be had", b->w->threads[next].tid);
+	int r = steer_pid(b->e, b->w->threads[next].tid);
+	return r < 0 ? r : go(b->leader);
+}
+
+static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, int raw)
+{
+	bool trap = ev->kind == WAIT_SIGNAL_STOP && ev->signal == SIGTRAP;
+	bool first = ev->kind == WAIT_INTERRUPT_STOP;
+	bool ours = pid == b->w->pid || pid == b->leader || is_wanted(b->w, pid);
+
+	if (ours && wait_is_end(ev))
+		return engine_fail(b->e, -ESRCH, "task %d ended while it was rebuilt", pid);
+	if (ours && !trap && !first)
+		return engine_fail(b->e, -EIO, "task %d: %s by signal %d while it was rebuilt", pid,
+			wait_kind_to_string(ev->kind), ev->signal);
+	if (pid == b->w->pid)
+		return trap ? template_trapped(b) : go(pid);
+	if (pid == b->leader) {
+		if (trap)
+			return leader_trapped(b);
+		b->leader_born = true;
+		return go(pid);
+	}
+	if (ours) {
+		b->standing++;
+		return 0;
+	}
+	/* Steered clones may miss: the wrong one sees it and ends itself. */
+	if (b->w->stepwise && first && !wait_is_end(ev) && proc_tgid(pid) > 0) {
+		(void)go(pid);
+		return 0;
+	}
+	if (b->w->stepwise && wait_is_end(ev))
+		return 0;
+	engine_defer(b->e, pid, raw);
+	return 0;
+}
+
+static int run_template(struct twin_engine *e, struct twin *w)
+{
+	cpu_set_t here;
+	int cpu = sched_getcpu(), r;
+	struct arch_regs regs = w->regs;
+
+	if (cpu >= 0) {
+		CPU_ZERO(&here);
+		CPU_SET(cpu, &here);
+		(void)sched_setaffinity(w->pid, sizeof(here), &here);
+	}
+	arch_prepare_routine(&regs, w->code, w->data);
+	r = arch_set_regs(w->pid, &regs);
+	if (r == 0)
+		r = inject_mask_all(w->pid, NULL);
+	if (r == 0)
+		r = go(w->pid);
+	return r < 0 ? engine_fail(e, r, "starting the twin: %s", strerror(-r)) : 0;
+}
+
+static int build(struct twin_engine *e, struct twin *w)
+{
+	struct build b = {.e = e, .w = w, .leader = w->threads[0].tid};
+	int r = run_template(e, w);
+
+	engine_deadline_set(e, BUILD_DEADLINE);
+	while (r == 0 && !(b.template_done && b.leader_done && b.standing == w->n_threads - 1)) {
+		int raw;
+		pid_t pid = engine_wait(-1, &raw);
+		struct wait_event ev;
+
+		if (pid < 0) {
+			r = engine_fail(e, pid, "rebuilding: %s", strerror(-pid));
+			break;
+		}
+		ev = wait_classify((struct wait_status){raw}, true);
+		r = build_event(&b, pid, &ev, raw);
+	}
+	engine_deadline_clear(e);
+	if (r < 0 && b.leader_born) {
+		/* The half-built process goes as a whole; its ends come as those of children
+		 * do, so take them here. */
+		int raw;
+		kill(b.leader, SIGKILL);
+		for (unsigned i = 1; i < w->n_threads; i++)
+			(void)waitpid(w->threads[i].tid, &raw, __WALL | WNOHANG);
+		(void)waitpid(b.leader, &raw, __WALL);
+	}
+	return r;
+}
+
+static void set_schedule(const struct twin *w, const struct twin_thread *t)
+{
+	const struct twin_thread *leader = &w->threads[0];
+
+	/* The leader's policy and nice value came with the clone. */
+	if (t->sched_policy >= 0 && (t->sched_policy != leader->sched_policy ||
+					    t->sched_priority != leader->sched_priority)) {
+		struct sched_param param = {.sched_priority = t->sched_priority};
+		(void)sched_setscheduler(t->tid, t->sched_policy, &param);
+	}
+	if (t->nice != leader->nice)
+		(void)setpriority(PRIO_PROCESS, (id_t)t->tid, t->nice);
+	if (CPU_COUNT(&t->affinity) > 0)
+		(void)sched_setaffinity(t->tid, sizeof(t->affinity), &t->affinity);
+}
+
+static void let_go(struct twin_engine *e, struct twin *w)
+{
+	for (unsigned i = 0; i < w->n_threads; i++) {
+		struct twin_thread *tt = &w->threads[i];
+		struct thread *t = thread_add(e, tt->tid);
+
+		set_schedule(w, tt);
+		(void)ptrace(PTRACE_SETOPTIONS, tt->tid, NULL, ACTIVE_OPTIONS);
+		if (!t)
+			continue;
+		t->tid_addr = tt->tid_addr;
+		t->tid_addr_known = true;
+		t->altstack = tt->altstack;
+		t->altstack_queries = tt->altstack_queries;
+	}
+	for (unsigned i = w->n_threads; i > 0; i--)
+		(void)ptrace(PTRACE_CONT, w->threads[i - 1].tid, NULL, NULL);
+}
+
+/* The twin is the active now, its template the holder of its memory. */
+static void adopt(struct twin_engine *e, unsigned generation)
+{
+	struct twin *w = e->twins[generation];
+	char text[16];
+
+	e->ended = false;
+	e->group_stopped = false;
+	e->fatal_tid = 0;
+	e->fault_seen = 0;
+	e->streams_seen.n = 0;
+	engine_kill_helper(e, e->holder);
+	e->holder = w->pid;
+	e->holder_fresh = false;
+	e->holder_regs = w->regs;
+	e->scratch = (struct scratch_left){w->code, w->data, w->code_len, w->data_len};
+	w->pid = 0;
+	twin_slot_clear(e, generation);
+	for (unsigned i = generation; i > 0; i--)
+		twin_slot_clear(e, i - 1);
+	snprintf(text, sizeof(text), "%d", w->oom_score_adj);
+	if (proc_write(text, "%d/oom_score_adj", e->pid) < 0 || engine_open_proc(e) < 0)
+		e->reason[0] = '\0'; /* the next checkpoint will say what is wrong */
+}
+
+/* Whatever was still to be said of the old process is answered by the swap. */
+static void drop_old_events(struct twin_engine *e)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < e->n_events; i++)
+		if (e->events[i].type == TWIN_EVENT_CHILD ||
+			e->events[i].type == TWIN_EVENT_TWIN_LOST)
+			e->events[kept++] = e->events[i];
+	e->n_events = kept;
+}
+
+int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
+{
+	struct twin_swap swap = {.generation = generation, .old_pid = e->pid, .new_pid = e->pid};
+	struct twin *w;
+	int r;
+
+	e->reason[0] = '\0';
+	if (generation >= e->n_twins || !e->traced)
+		return engine_fail(e, -ENODATA, "no twin of generation %u", generation);
+	w = e->twins[generation];
+	swap.begun = e->fault_seen ? e->fault_seen : now_nsec();
+	swap.n_threads = w->n_threads;
+	swap.rollback = swap.begun - w->at;
+	snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
+	if (!e->ended) {
+		r = reap_active(e);
+		if (r < 0)
+			return r;
+	}
+	drop_old_events(e);
+	swap.reaped = now_nsec() - swap.begun;
+	r = reconcile(e, w, &swap);
+	if (r == 0)
+		r = build(e, w);
+	if (r < 0) {
+		twin_slot_clear(e, generation);
+		return r;
+	}
+	let_go(e, w);
+	swap.latency = now_nsec() - swap.begun;
+	adopt(e, generation);
+	for (unsigned i = 0; i < e->n_deferred; i++)
+		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
+	e->n_deferred = 0;
+	*ret = swap;
+	return 0;
+}

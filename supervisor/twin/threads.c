@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of the active's threads. Slots keep their memory when a thread ends. */
+#include <errno.h>
+#include <string.h>
+
+#include "supervisor/twin/engine.h"
+
+struct thread *thread_find(struct twin_engine *e, pid_t tid)
+{
+	FOREACH_THREAD(e, t)
+	{
+		if (t->tid == tid)
+			return t;
+	}
+	return NULL;
+}
+
+static struct thread *slot_new(void)
+{
+	struct thread *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	t->xstate.data = malloc(ARCH_XSTATE_MAX);
+	if (!t->xstate.data) {
+		free(t);
+		return NULL;
+	}
+	t->syscall_fd = -1;
+	return t;
+}
+
+/* Used slots stay at the front, so that FOREACH_THREAD may pass over the free ones at once. */
+int threads_reserve(struct twin_engine *e, size_t n)
+{
+	struct thread **grown;
+
+	if (n <= e->n_slots)
+		return 0;
+	grown = realloc(e->threads, n * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	e->threads = grown;
+	while (e->n_slots < n) {
+		struct thread *t = slot_new();
+		if (!t)
+			return -ENOMEM;
+		e->threads[e->n_slots++] = t;
+	}
+	return 0;
+}
+
+struct thread *thread_add(struct twin_engine *e, pid_t tid)
+{
+	struct thread *t = thread_find(e, tid);
+	struct arch_xstate xstate;
+
+	if (t)
+		return t;
+	if (e->n_threads >= e->n_slots && threads_reserve(e, e->n_slots * 2 + 16) < 0)
+		return NULL;
+	t = e->threads[e->n_threads++];
+	xstate = t->xstate;
+	memset(t, 0, sizeof(*t));
+	t->xstate = xstate;
+	t->syscall_fd = -1;
+	t->tid = tid;
+	t->used = true;
+	t->restart_nr = -1;
+	return t;
+}
+
+void thread_remove(struct twin_engine *e, struct thread *t)
+{
+	for (unsigned i = 0; i < e->n_threads; i++) {
+		if (e->threads[i] != t)
+			continue;
+		if (t->syscall_fd >= 0)
+			close(t->syscall_fd);
+		t->syscall_fd = -1;
+		t->used = false;
+		e->n_threads--;
+		e->threads[i] = e->threads[e->n_threads];
+		e->threads[e->n_threads] = t;
+		return;
+	}
+}
+
+void threads_clear(struct twin_engine *e)
+{
+	while (e->n_threads > 0)
+		thread_remove(e, e->threads[0]);
+}
