@@ -103,6 +103,18 @@ static char *temporary(const char *text)
 	return path;
 }
 
+static void files_have_a_limit(void **state _unused_)
+{
+	_cleanup_(unlinkp) char *path = temporary("");
+	struct strv env;
+
+	/* A sparse file: its size costs nothing, reading it all would. */
+	assert_int_equal(truncate(path, 64 << 20), 0);
+	assert_int_equal(strv_init(&env), 0);
+	assert_int_equal(env_read(path, &env, NULL, NULL), -EFBIG);
+	strv_clear(&env);
+}
+
 static void later_ones_win(void **state _unused_)
 {
 	_cleanup_(unlinkp) char *one = temporary("B=one\nC=one\n");
@@ -164,6 +176,7 @@ int main(void)
 		cmocka_unit_test(backslashes),
 		cmocka_unit_test(lines_that_assign_nothing),
 		cmocka_unit_test(bytes_that_are_no_text),
+		cmocka_unit_test(files_have_a_limit),
 		cmocka_unit_test(later_ones_win),
 		cmocka_unit_test(no_environment_is_an_empty_list),
 		cmocka_unit_test(files_that_cannot_be_read),

@@ -171,6 +171,7 @@ static void cpu_lists(void **state _unused_)
 	expect_wrong("Service", "CPUAffinity", "1024", "out of range");
 	expect_wrong("Service", "CPUAffinity", "0-99999999999", "out of range");
 	expect_wrong("Service", "CPUAffinity", "3-1", "not understood");
+	expect_wrong("Service", "CPUAffinity", "0,3-1", "not understood");
 	expect_wrong("Service", "CPUAffinity", "1-", "not understood");
 	expect_wrong("Service", "CPUAffinity", "a", "not understood");
 	expect_wrong("Service", "CPUAffinity", ",", "not understood");
