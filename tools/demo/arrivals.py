@@ -4,8 +4,8 @@ from collections import namedtuple
 
 SCENES = 8  # lidar_source: scan n is the same cloud as scan n + 8
 
-Arrival = namedtuple("Arrival", "nsec scan points")
-Disturbance = namedtuple("Disturbance", "lost repeated gap_nsec")
+Arrival = namedtuple("Arrival", "nsec scan seq points")
+Disturbance = namedtuple("Disturbance", "lost repeated gap_nsec steps_back")
 
 
 class Arrivals:
@@ -34,7 +34,7 @@ class Arrivals:
 
     def disturbance(self, start, end):
         """Around a crash at start, until end: scans that never arrived, scans that came again,
-        and the longest time without an arrival."""
+        the longest time without an arrival, and how far the publisher's counter fell back."""
         before = [a for a in self.all if a.nsec <= start]
         during = [a for a in self.all if start < a.nsec <= end]
         seen = {a.scan for a in self.all}
@@ -46,9 +46,11 @@ class Arrivals:
         for a in during:
             repeated += a.scan in known
             known.add(a.scan)
+        counter = [a.seq for a in (before[-1], *during)]
+        steps_back = max((a + 1 - b for a, b in zip(counter, counter[1:])), default=0)
         times = [before[-1].nsec, *(a.nsec for a in during)]
         gap = max((b - a for a, b in zip(times, times[1:])), default=end - start)
-        return Disturbance(lost, repeated, gap)
+        return Disturbance(lost, repeated, gap, max(0, steps_back))
 
     def lost(self):
         """Scans missing between the first and the last that arrived."""

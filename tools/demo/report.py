@@ -8,7 +8,7 @@ MSEC = 1e6
 
 def header(twins):
     return (f"  {'#':>2}  {'node':<12}{'cause':<11}{'result':<14}{'swap' if twins else 'exec':>9}"
-            f"{'rollback':>10}{'lost':>6}{'again':>7}{'gap':>9}  {'pid':<15}graph")
+            f"{'rollback':>10}{'counter':>9}{'lost':>6}{'again':>7}{'gap':>9}  {'pid':<15}graph")
 
 
 def gap_ms(crash):
@@ -28,11 +28,12 @@ def line(number, crash):
     cause, result = (f.cause, f.result) if f else ("-", "-")
     swap = _time(f.latency_usec) if f else "-"
     rollback = f"{f.rollback_usec / 1000:.0f} ms" if swapped(crash) else "-"
+    back = f"-{d.steps_back}" if d.steps_back else "-"
     pid = "same" if crash.same_pid else "new"
     if f:
         pid = f"{f.new_pid} same" if crash.same_pid else f"{f.old_pid} -> {f.new_pid}"
     return (f"  {number:>2}  {crash.node:<12}{cause:<11}{result:<14}{swap:>9}{rollback:>10}"
-            f"{d.lost:>6}{d.repeated:>7}{gap_ms(crash):>6.0f} ms  {pid:<15}"
+            f"{back:>9}{d.lost:>6}{d.repeated:>7}{gap_ms(crash):>6.0f} ms  {pid:<15}"
             f"{crash.problem or 'whole'}")
 
 
