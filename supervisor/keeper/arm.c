@@ -237,6 +237,8 @@ void arm_request(struct arm *a, uint64_t serial)
 		report_reply(report, serial, -EOPNOTSUPP, "[Twin] Enabled=no");
 	else if (!a->on)
 		report_reply(report, serial, -EBUSY, "the node does not run");
+	else if (!a->keeper->traced)
+		report_reply(report, serial, -EPERM, a->skip_reason);
 	else if (a->serial)
 		report_reply(report, serial, -EALREADY, "a checkpoint is under way");
 	else {

@@ -66,7 +66,7 @@ static enum node_result cause_of(const struct guard_input *in)
 
 	switch (in->event) {
 	case GUARD_FATAL:
-		return policy_result_of_signal(in->signal, in->core);
+		return RESULT_SIGNAL; /* no core was written, and with luck none will be */
 	case GUARD_ENDED:
 		e = wait_classify((struct wait_status){in->status}, false);
 		return policy_result_of_end(&e);
@@ -160,7 +160,7 @@ static void note_prevented_end(struct keeper *k, const struct guard_input *in)
 	struct wait_event e;
 
 	if (in->event == GUARD_FATAL) {
-		k->exit_code = in->core ? CLD_DUMPED : CLD_KILLED;
+		k->exit_code = CLD_KILLED;
 		k->exit_status = in->signal;
 	} else if (in->event == GUARD_ENDED) {
 		e = wait_classify((struct wait_status){in->status}, false);
