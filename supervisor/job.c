@@ -70,7 +70,7 @@ static void fail_dependents(struct node *n)
 			continue;
 		/* The job first: what requires itself in a circle must find an end here. */
 		job_finish(d->job, "dependency");
-		if (node_is_settled(d))
+		if (d->keeper_pid == 0)
 			node_fail(d, RESULT_RESOURCES, "required unit %s did not start", n->id);
 		else {
 			log_node(LOG_ERR, d->id, "required unit %s did not start: stopping", n->id);
@@ -179,7 +179,7 @@ static void fail_cycles(struct manager *m)
 		log_error("units are ordered in a cycle (-> is \"after\"): %s", text);
 		/* All members first: none of them is to fail as some other's dependent. */
 		for (size_t i = 0; i < n; i++) {
-			if (node_is_settled(cycle[i]))
+			if (cycle[i]->keeper_pid == 0)
 				node_fail(cycle[i], RESULT_RESOURCES, "order cycle: %s", text);
 			job_finish(cycle[i]->job, "failed");
 		}
@@ -305,7 +305,7 @@ static int check_busy(struct manager *m)
 
 static int allocate_jobs(struct manager *m, struct job **ret_list)
 {
-	struct job *list = NULL, *j;
+	struct job *list = NULL, **tail = &list, *j;
 
 	for (struct node *o = m->nodes; o; o = o->next) {
 		if (o->mark == 0 || is_covered(o))
@@ -318,8 +318,9 @@ static int allocate_jobs(struct manager *m, struct job **ret_list)
 			}
 			return -ENOMEM;
 		}
-		*j = (struct job){.type = (enum job_type)(o->mark - 1), .node = o, .next = list};
-		list = j;
+		*j = (struct job){ .type = (enum job_type)(o->mark - 1), .node = o };
+		*tail = j;
+		tail = &j->next;
 	}
 	*ret_list = list;
 	return 0;

@@ -36,10 +36,10 @@ struct job {
 
 /* Who wants to know. All are called from the loop, after the fact; any may be NULL. */
 struct manager_events {
-	void (*node_changed)(struct node *n, void *userdata);	 /* a Node property changed */
-	void (*twin_changed)(struct node *n, void *userdata);	 /* a Twin property changed */
-	void (*node_failover)(struct node *n, const struct keeper_failover_report *r,
-		void *userdata);
+	void (*node_changed)(struct node *n, void *userdata); /* a Node property changed */
+	void (*twin_changed)(struct node *n, void *userdata); /* a Twin property changed */
+	void (*node_failover)(
+		struct node *n, const struct keeper_failover_report *r, void *userdata);
 	void (*job_new)(struct job *j, void *userdata);
 	void (*job_removed)(struct job *j, const char *result, void *userdata);
 	void (*node_reply)(struct node *n, uint64_t serial, const struct keeper_reply *r,
@@ -86,7 +86,7 @@ struct manager {
 	unsigned n_jobs_ended; /* moves whenever a job is removed */
 	ev_timer run_timer;    /* the queue is to be looked at */
 	ev_signal sigchld;
-	bool start_incomplete; /* something named at the start could not even be queued */
+	bool start_incomplete;     /* something named at the start could not even be queued */
 	usec_t shutdown_timeout;   /* for all of a shutdown's node stops together */
 	struct shutdown *shutdown; /* NULL before SIGTERM or SIGINT */
 };

@@ -94,8 +94,14 @@ static void on_restart_timer(_unused_ struct ev_loop *loop, ev_timer *w, _unused
 	struct job *j;
 	int r;
 
-	if (n->job || n->state != NODE_AUTO_RESTART)
+	if (n->state != NODE_AUTO_RESTART)
 		return;
+	if (n->job) {
+		/* The start that the crash interrupted is still under way: it tries again. */
+		n->job->state = JOB_WAITING;
+		manager_kick(n->manager);
+		return;
+	}
 	r = manager_add_job(n->manager, JOB_START, n, "replace", &j, &name);
 	if (r < 0)
 		node_fail(n, RESULT_RESOURCES, "cannot be restarted: %s", strerror(-r));

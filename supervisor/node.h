@@ -19,7 +19,7 @@ struct job;
 struct node;
 struct wait_event;
 
-#define NODE_ID_MAX 64	     /* the id becomes part of a socket path (108 bytes in all) */
+#define NODE_ID_MAX 64       /* the id becomes part of a socket path (108 bytes in all) */
 #define NODE_REQUESTS_MAX 16 /* requests without an answer yet, a node */
 
 /* Borrowed nodes, each once. */
@@ -34,20 +34,20 @@ struct node {
 	char *id;
 	char *fragment_path;
 	const char *load_state; /* "loaded" or "error" */
-	char *load_error;	/* the diags, one a line; NULL when loaded */
+	char *load_error;       /* the diags, one a line; NULL when loaded */
 
 	bool want_up;
-	enum node_state state;	    /* written by node_set_state() only */
+	enum node_state state;             /* written by node_set_state() only */
 	struct keeper_state_report report; /* the keeper's last state message */
 	struct keeper_twin_report twin;
 	struct keeper_failover_report last_failover; /* valid where n_failovers > 0 */
-	unsigned n_failovers;	    /* to a twin; cold restarts are report.n_restarts */
+	unsigned n_failovers; /* to a twin; cold restarts are report.n_restarts */
 	usec_t last_failover_realtime;
 	char status_text[KEEPER_TEXT_MAX];
 	usec_t exec_start_realtime, exec_exit_realtime, checkpoint_realtime;
 
 	pid_t keeper_pid; /* 0: none */
-	int control_fd;	  /* -1: none */
+	int control_fd;   /* -1: none */
 	ev_io control_io;
 	ev_timer stop_timer; /* the keeper itself is late */
 	struct job *job;     /* the start/stop/restart job under way, or NULL */
@@ -57,15 +57,15 @@ struct node {
 	 * that Before= of one unit is found in after of the other. */
 	struct node_list after, before, requires, required_by, wants, wanted_by;
 	char *missing_requires; /* first Requires= that names no usable unit; NULL: none */
-	unsigned mark;		/* scratch of order.c and job.c, meaningless between calls */
+	unsigned mark;          /* scratch of order.c and job.c, meaningless between calls */
 
-	pid_t orphan_pid; /* left behind by a dead keeper, killed, not yet reaped; 0: none */
-	bool stop_unsent; /* KEEPER_REQ_STOP found the socket full */
+	pid_t orphan_pid;   /* left behind by a dead keeper, killed, not yet reaped; 0: none */
+	bool stop_unsent;   /* KEEPER_REQ_STOP found the socket full */
 	bool keeper_killed; /* by stop_timer */
 	unsigned n_bad_messages;
 	uint64_t requests[NODE_REQUESTS_MAX]; /* serials */
 	size_t n_requests;
-	ev_timer restart_timer; /* after a keeper's crash: RestartSec= */
+	ev_timer restart_timer;    /* after a keeper's crash: RestartSec= */
 	usec_t crash_window_start; /* keeper crashes, counted against StartLimit...= */
 	unsigned n_crashes;
 };

@@ -173,7 +173,7 @@ static int write_now(int fd, const char *data, size_t len)
 static void to_stderr(int level, const char *node, const char *const *fields, const char *message)
 {
 	char line[LINE_MAX_BYTES];
-	struct buffer b = {.data = line, .size = sizeof(line) - sizeof("...\n")};
+	struct buffer b = {.data = line, .size = sizeof(line) - strlen("...\n")};
 	unsigned lost = __atomic_load_n(&stderr_dropped, __ATOMIC_RELAXED);
 	char number[16];
 

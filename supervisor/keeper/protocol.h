@@ -28,17 +28,17 @@
 /* Sub-states of a node, systemd's words where they exist; supervisor/node.h maps them onto
  * the five ActiveState words. */
 enum node_state {
-	NODE_DEAD,	   /* inactive */
-	NODE_START_PRE,	   /* activating */
-	NODE_START,	   /* activating: executed, READY=1 not yet seen */
-	NODE_RUNNING,	   /* active */
+	NODE_DEAD,         /* inactive */
+	NODE_START_PRE,    /* activating */
+	NODE_START,        /* activating: executed, READY=1 not yet seen */
+	NODE_RUNNING,      /* active */
 	NODE_STOP_SIGTERM, /* deactivating: KillSignal= sent */
 	NODE_STOP_SIGKILL, /* deactivating */
 	NODE_AUTO_RESTART, /* activating: waiting for RestartSec= */
-	NODE_FAILED,	   /* failed */
+	NODE_FAILED,       /* failed */
 	_NODE_STATE_MAX
 };
-const char *node_state_to_string(enum node_state s); /* "dead" "start-pre" ... */
+const char *node_state_to_string(enum node_state s);   /* "dead" "start-pre" ... */
 enum node_state node_state_from_string(const char *s); /* _NODE_STATE_MAX when unknown */
 
 /* Why a node ended or was failed over: systemd's result words and ours. */
@@ -68,11 +68,11 @@ const char *twin_state_to_string(enum twin_state s);
 
 enum keeper_msg_type {
 	/* keeper to supervisor */
-	KEEPER_MSG_STATE,      /* .state: sent at every change of it */
-	KEEPER_MSG_STATUS,     /* .text: STATUS= of sd_notify */
-	KEEPER_MSG_TWIN,       /* .twin: after every checkpoint, drop, skip */
-	KEEPER_MSG_FAILOVER,   /* .failover */
-	KEEPER_MSG_REPLY,      /* .reply: to a request that carries a serial */
+	KEEPER_MSG_STATE,    /* .state: sent at every change of it */
+	KEEPER_MSG_STATUS,   /* .text: STATUS= of sd_notify */
+	KEEPER_MSG_TWIN,     /* .twin: after every checkpoint, drop, skip */
+	KEEPER_MSG_FAILOVER, /* .failover */
+	KEEPER_MSG_REPLY,    /* .reply: to a request that carries a serial */
 	/* supervisor to keeper */
 	KEEPER_REQ_STOP,       /* KillSignal=, TimeoutStopSec=, SIGKILL; then exit */
 	KEEPER_REQ_CHECKPOINT, /* arm now; reply when done */
@@ -85,10 +85,10 @@ enum keeper_msg_type {
 struct keeper_state_report {
 	enum node_state state;
 	enum node_result result;
-	pid_t main_pid;		  /* 0 when none */
-	int exit_code, exit_status; /* si_code and si_status of the last end; 0, 0 before it */
+	pid_t main_pid;               /* 0 when none */
+	int exit_code, exit_status;   /* si_code and si_status of the last end; 0, 0 before it */
 	usec_t exec_start, exec_exit; /* monotonic; 0 when not yet */
-	unsigned n_restarts;	  /* cold restarts */
+	unsigned n_restarts;          /* cold restarts */
 	char detail[KEEPER_TEXT_MAX]; /* one human sentence where something went wrong, else "" */
 };
 struct keeper_twin_report {
@@ -103,11 +103,11 @@ struct keeper_twin_report {
 };
 struct keeper_failover_report {
 	enum node_result cause;
-	int signal;	   /* that killed the active, 0 if none did */
-	bool cold;	   /* true: no usable twin, the node was restarted cold */
-	bool ok;	   /* the node runs again */
+	int signal; /* that killed the active, 0 if none did */
+	bool cold;  /* true: no usable twin, the node was restarted cold */
+	bool ok;    /* the node runs again */
 	pid_t old_pid, new_pid;
-	nsec_t latency;	   /* fault to last thread let go; cold: fault to exec */
+	nsec_t latency;      /* fault to last thread let go; cold: fault to exec */
 	usec_t at, rollback; /* rollback: age of the twin; 0 when cold */
 	unsigned generation;
 	unsigned n_threads;
