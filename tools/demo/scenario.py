@@ -13,6 +13,7 @@ from waiting import Overdue, reached, wait_for
 UNITS = ("dbus-daemon", "rosmaster", "rosout", "lidar-source", "voxel-grid", "scan-sink")
 FILTER, MASTER = "voxel-grid", "rosmaster"
 GUARDED = ("rosmaster", "rosout", "lidar-source", "voxel-grid")
+INTERVAL_NSEC = 1000000000  # of the units' checkpoints
 STEADY = 5  # so many arrivals make a stream that runs again
 START_SECONDS, RECOVERY_SECONDS, LATE_SECONDS = 30, 15, 5
 
@@ -69,6 +70,15 @@ class Scenario:
     def wait_armed(self, node):
         wait_for(f"a twin of {node}", lambda: self.supervision.has_twin(node), START_SECONDS)
 
+    def wait_settled(self, node, crashed):
+        """Until the crash is an interval ago and, with twins, a checkpoint was taken since: so
+        that the next crash is not one of a loop, and its phase counts from a checkpoint."""
+        settled = crashed + INTERVAL_NSEC
+        wait_for("an interval", lambda: time.monotonic_ns() > settled, START_SECONDS)
+        if self.series.twins:
+            wait_for(f"a checkpoint of {node}",
+                     lambda: self.supervision.checkpoint_at(node) > settled, START_SECONDS)
+
     def crash(self, node, phase):
         """Kill node after phase seconds, watch until all is steady, and take stock."""
         time.sleep(phase)
@@ -81,8 +91,7 @@ class Scenario:
             if node == MASTER:
                 wait_for("the master's answer", graph.answers, RECOVERY_SECONDS)
             wait_for("scans at the sink", lambda: self.steady(at), RECOVERY_SECONDS)
-            if self.series.twins:
-                self.wait_armed(node)
+            self.wait_settled(node, at)
         except Overdue as e:
             crash.problem = str(e)
         crash.failover = sv.failover_of(node, told)

@@ -78,6 +78,11 @@ class Supervision:
     def has_twin(self, node):
         return self._property(node_path(node), TWIN, "State") == "armed"
 
+    def checkpoint_at(self, node):
+        """When the newest twin was made (monotonic, ns); 0 before the first."""
+        usec = self._property(node_path(node), TWIN, "CheckpointTimestampMonotonic") or 0
+        return usec * 1000
+
     def kill(self, node, signum):
         """Kill the node's process from outside of all this; the time (monotonic, ns)."""
         pid = namespaces.pid_here(self.main_pid(node))
