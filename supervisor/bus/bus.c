@@ -40,8 +40,8 @@ static void on_job_removed(struct job *j, const char *result, void *userdata)
 	bus_connection_nudge(b);
 }
 
-static void on_reply(struct node *n _unused_, uint64_t serial, const struct keeper_reply *r,
-	void *userdata)
+static void on_reply(
+	struct node *n _unused_, uint64_t serial, const struct keeper_reply *r, void *userdata)
 {
 	bus_request_reply(userdata, serial, r);
 }
@@ -101,7 +101,7 @@ void bus_close(struct bus *b)
 {
 	if (!b)
 		return;
-	b->manager->events = (struct manager_events){ 0 };
+	b->manager->events = (struct manager_events){0};
 	b->manager->events_userdata = NULL;
 	bus_connection_done(b);
 	bus_changes_done(b);

@@ -146,8 +146,8 @@ static int sender_add(struct bus *b, const char *name, struct bus_sender **ret)
 	return 0;
 }
 
-int bus_privileged(struct bus *b, sd_bus_message *msg, sd_bus_message_handler_t act,
-	sd_bus_error *error)
+int bus_privileged(
+	struct bus *b, sd_bus_message *msg, sd_bus_message_handler_t act, sd_bus_error *error)
 {
 	const char *name = sd_bus_message_get_sender(msg);
 	if (!name)

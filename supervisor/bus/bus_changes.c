@@ -28,7 +28,7 @@ static void names_add(struct names *names, const char *name)
 #define TELL(names, was, is, ...)                                                                  \
 	do {                                                                                       \
 		if ((was) != (is)) {                                                               \
-			static const char *const tell_[] = { __VA_ARGS__ };                        \
+			static const char *const tell_[] = {__VA_ARGS__};                          \
 			(was) = (is);                                                              \
 			for (size_t i_ = 0; i_ < ELEMENTSOF(tell_); i_++)                          \
 				names_add(names, tell_[i_]);                                       \
@@ -114,8 +114,8 @@ static void diff_manager(struct names *names, struct bus_manager_view *v, struct
 static void emit(struct bus *b, const char *path, const char *interface, struct names *names)
 {
 	if (b->ready && names->n > 0)
-		(void)sd_bus_emit_properties_changed_strv(b->sd, path, interface,
-			(char **)names->list);
+		(void)sd_bus_emit_properties_changed_strv(
+			b->sd, path, interface, (char **)names->list);
 }
 
 static void hold_status(struct bus *b, usec_t wait)
@@ -128,7 +128,7 @@ static void hold_status(struct bus *b, usec_t wait)
 
 static void flush_node(struct bus *b, struct bus_view *v, const struct node *n)
 {
-	struct names node_names = { 0 }, twin_names = { 0 };
+	struct names node_names = {0}, twin_names = {0};
 	_cleanup_free_ char *path = NULL;
 
 	if (v->node_dirty) {
@@ -150,9 +150,9 @@ static void flush_node(struct bus *b, struct bus_view *v, const struct node *n)
 /* A fresh view: everything about the node is told by NodeNew or by being asked for. */
 static int view_init(struct bus_view *v, const struct node *n)
 {
-	struct names ignored = { 0 };
+	struct names ignored = {0};
 
-	*v = (struct bus_view){ .id = strdup(n->id) };
+	*v = (struct bus_view){.id = strdup(n->id)};
 	if (!v->id)
 		return -1;
 	diff_node(&ignored, v, n);
@@ -180,9 +180,9 @@ static void sync_views(struct bus *b)
 			free(b->views[old++].id);
 		}
 		if (old < b->n_views && order == 0)
-			views[new++] = b->views[old++];
+			views[new ++] = b->views[old++];
 		else if (view_init(&views[new], n) == 0) {
-			new++;
+			new ++;
 			bus_emit_node(b, n->id, true);
 		}
 	}
@@ -204,7 +204,7 @@ static void on_status_timer(struct ev_loop *loop _unused_, ev_timer *w, int reve
 
 void bus_changes_flush(struct bus *b)
 {
-	struct names names = { 0 };
+	struct names names = {0};
 	size_t i = 0;
 
 	if (!b->dirty)
@@ -230,9 +230,9 @@ static int compare_view(const void *id, const void *view)
 
 static struct bus_view *mark(struct bus *b, const struct node *n)
 {
-	struct bus_view *v = b->n_views ? bsearch(n->id, b->views, b->n_views, sizeof(*b->views),
-						  compare_view)
-					: NULL;
+	struct bus_view *v =
+		b->n_views ? bsearch(n->id, b->views, b->n_views, sizeof(*b->views), compare_view)
+			   : NULL;
 	if (!v)
 		b->nodes_stale = true;
 	b->dirty = true;
@@ -260,9 +260,12 @@ void bus_changes_manager(struct bus *b)
 
 void bus_changes_init(struct bus *b)
 {
+	struct names ignored = {0};
+
 	ev_init(&b->status_timer, on_status_timer);
 	b->status_timer.data = b;
 	sync_views(b);
+	diff_manager(&ignored, &b->manager_view, b->manager);
 }
 
 void bus_changes_done(struct bus *b)

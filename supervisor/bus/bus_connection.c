@@ -17,7 +17,8 @@
 
 int bus_address_check(const char *address)
 {
-	/* tcp: looks up hosts, unixexec: runs programs: neither is for a process that must not wait. */
+	/* tcp: looks up hosts, unixexec: runs programs: neither is for a process that must not
+	 * wait. */
 	for (const char *p = address; *p;) {
 		if (strncmp(p, "unix:", 5) != 0)
 			return -EINVAL;
@@ -34,12 +35,13 @@ int bus_add_objects(struct bus *b, sd_bus *sd)
 		const sd_bus_vtable *vtable;
 		sd_bus_object_find_t find;
 	} objects[] = {
-		{ BUS_NODE_PREFIX, NODE_INTERFACE, bus_node_vtable, bus_find_node },
-		{ BUS_NODE_PREFIX, TWIN_INTERFACE, bus_twin_vtable, bus_find_node },
-		{ BUS_JOB_PREFIX, JOB_INTERFACE, bus_job_vtable, bus_find_job },
+		{BUS_NODE_PREFIX, NODE_INTERFACE, bus_node_vtable, bus_find_node},
+		{BUS_NODE_PREFIX, TWIN_INTERFACE, bus_twin_vtable, bus_find_node},
+		{BUS_JOB_PREFIX, JOB_INTERFACE, bus_job_vtable, bus_find_job},
 	};
 
-	int r = sd_bus_add_object_vtable(sd, NULL, BUS_PATH, MANAGER_INTERFACE, bus_manager_vtable, b);
+	int r = sd_bus_add_object_vtable(
+		sd, NULL, BUS_PATH, MANAGER_INTERFACE, bus_manager_vtable, b);
 	for (size_t i = 0; r >= 0 && i < ELEMENTSOF(objects); i++)
 		r = sd_bus_add_fallback_vtable(sd, NULL, objects[i].prefix, objects[i].interface,
 			objects[i].vtable, objects[i].find, b);
@@ -104,7 +106,8 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 		b->last_error = b->close_error = -EACCES;
 		sd_bus_close(b->sd);
 	} else if (sd_bus_message_read(reply, "u", &result) >= 0 && result == DBUS_IN_QUEUE)
-		log_warning("somebody else has the name " BUS_NAME " on the bus; we are next in line");
+		log_warning(
+			"somebody else has the name " BUS_NAME " on the bus; we are next in line");
 	return 1;
 }
 
@@ -142,8 +145,8 @@ static void pump(struct bus *b)
 			continue;
 		/* Hello is answered: signals get through, and the name may be asked for. */
 		b->ready = true;
-		int q = sd_bus_request_name_async(b->sd, NULL, BUS_NAME, SD_BUS_NAME_QUEUE,
-			on_name, b);
+		int q = sd_bus_request_name_async(
+			b->sd, NULL, BUS_NAME, SD_BUS_NAME_QUEUE, on_name, b);
 		if (q < 0)
 			r = q;
 	}
@@ -197,7 +200,7 @@ static int rearm(struct bus *b, struct ev_loop *loop)
 		 * that fires early finds nothing to do, hence the millisecond. */
 		double after = at <= now ? 0.
 					 : (double)(at - now) / USEC_PER_SEC + 0.001 +
-					   (ev_time() - ev_now(loop));
+						   (ev_time() - ev_now(loop));
 		ev_timer_set(&b->timer, after, 0.);
 		ev_timer_start(loop, &b->timer);
 	}

@@ -10,22 +10,22 @@ static const struct {
 	const char *name;
 	const char *text;
 } error_table[] = {
-	{ ENOENT, BUS_ERROR_NO_SUCH_NODE, "there is no such node" },
-	{ EBADMSG, BUS_ERROR_LOAD_FAILED, "its unit file did not load" },
-	{ EBUSY, BUS_ERROR_NODE_BUSY, "another request is in the way" },
-	{ ENODATA, BUS_ERROR_NO_TWIN, "it has no twin that could run" },
-	{ EALREADY, BUS_ERROR_FAILOVER_IN_PROGRESS, "it is being failed over" },
-	{ ESHUTDOWN, BUS_ERROR_SHUTTING_DOWN, "the system is shutting down" },
-	{ ESRCH, BUS_ERROR_NODE_BUSY, "it is not running" },
-	{ ENOTCONN, BUS_ERROR_NODE_BUSY, "it is not running" },
-	{ ECONNRESET, SD_BUS_ERROR_FAILED, "its keeper ended before it had answered" },
-	{ EINVAL, SD_BUS_ERROR_INVALID_ARGS, "that is not a valid request" },
-	{ EPERM, SD_BUS_ERROR_FAILED, "the kernel does not permit it" },
-	{ EOPNOTSUPP, SD_BUS_ERROR_NOT_SUPPORTED, "it is not supported for this node" },
-	{ ENOBUFS, SD_BUS_ERROR_LIMITS_EXCEEDED, "too many requests are under way" },
-	{ EAGAIN, SD_BUS_ERROR_LIMITS_EXCEEDED, "its keeper takes no more requests now" },
-	{ ETIMEDOUT, SD_BUS_ERROR_TIMEOUT, "its keeper did not answer in time" },
-	{ ENOMEM, SD_BUS_ERROR_NO_MEMORY, "out of memory" },
+	{ENOENT, BUS_ERROR_NO_SUCH_NODE, "there is no such node"},
+	{EBADMSG, BUS_ERROR_LOAD_FAILED, "its unit file did not load"},
+	{EBUSY, BUS_ERROR_NODE_BUSY, "another request is in the way"},
+	{ENODATA, BUS_ERROR_NO_TWIN, "it has no twin that could run"},
+	{EALREADY, BUS_ERROR_FAILOVER_IN_PROGRESS, "it is being failed over"},
+	{ESHUTDOWN, BUS_ERROR_SHUTTING_DOWN, "the system is shutting down"},
+	{ESRCH, BUS_ERROR_NODE_BUSY, "it is not running"},
+	{ENOTCONN, BUS_ERROR_NODE_BUSY, "it is not running"},
+	{ECONNRESET, SD_BUS_ERROR_FAILED, "its keeper ended before it had answered"},
+	{EINVAL, SD_BUS_ERROR_INVALID_ARGS, "that is not a valid request"},
+	{EPERM, SD_BUS_ERROR_FAILED, "the kernel does not permit it"},
+	{EOPNOTSUPP, SD_BUS_ERROR_NOT_SUPPORTED, "it is not supported for this node"},
+	{ENOBUFS, SD_BUS_ERROR_LIMITS_EXCEEDED, "too many requests are under way"},
+	{EAGAIN, SD_BUS_ERROR_LIMITS_EXCEEDED, "its keeper takes no more requests now"},
+	{ETIMEDOUT, SD_BUS_ERROR_TIMEOUT, "its keeper did not answer in time"},
+	{ENOMEM, SD_BUS_ERROR_NO_MEMORY, "out of memory"},
 };
 
 int bus_error_set(sd_bus_error *error, int r, const char *name, const char *id, const char *text)
@@ -33,8 +33,8 @@ int bus_error_set(sd_bus_error *error, int r, const char *name, const char *id, 
 	if (text && !*text)
 		text = NULL;
 	for (size_t i = 0; i < ELEMENTSOF(error_table); i++) {
-		bool match = name ? strcmp(error_table[i].name, name) == 0
-				  : error_table[i].error == -r;
+		bool match =
+			name ? strcmp(error_table[i].name, name) == 0 : error_table[i].error == -r;
 		if (!match)
 			continue;
 		/* Several errnos share a name: prefer the sentence of the very errno. */

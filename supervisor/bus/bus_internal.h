@@ -23,12 +23,12 @@
 #define JOB_INTERFACE "org.twinit1.Job"
 
 /* The bounds. Beyond them a client gets LimitsExceeded, or the connection is given up. */
-#define BUS_REQUESTS_MAX 64u	 /* calls that wait for a keeper */
-#define BUS_SENDERS_MAX 256u	 /* clients whose uid is remembered */
-#define BUS_WAITING_MAX 64u	 /* calls that wait for their sender's uid */
-#define BUS_WRITE_QUEUE_MAX 8192u /* messages that the bus daemon does not take */
-#define BUS_MESSAGES_PER_WAKE 64u /* before the other watchers get their turn */
-#define BUS_CALL_TIMEOUT_USEC (10 * USEC_PER_SEC) /* of our calls to the bus daemon */
+#define BUS_REQUESTS_MAX 64u                       /* calls that wait for a keeper */
+#define BUS_SENDERS_MAX 256u                       /* clients whose uid is remembered */
+#define BUS_WAITING_MAX 64u                        /* calls that wait for their sender's uid */
+#define BUS_WRITE_QUEUE_MAX 8192u                  /* messages that the bus daemon does not take */
+#define BUS_MESSAGES_PER_WAKE 64u                  /* before the other watchers get their turn */
+#define BUS_CALL_TIMEOUT_USEC (10 * USEC_PER_SEC)  /* of our calls to the bus daemon */
 #define BUS_REQUEST_STALE_USEC (60 * USEC_PER_SEC) /* a keeper that long silent gives way */
 #define BUS_STATUS_INTERVAL_USEC (250 * USEC_PER_MSEC)
 #define BUS_BACKOFF_MIN 0.05 /* seconds */
@@ -66,18 +66,18 @@ struct bus {
 	struct manager *manager;
 	char *address;
 
-	sd_bus *sd;		/* NULL: not joined, retry_timer runs */
-	bool ready;		/* Hello is done: messages get through */
+	sd_bus *sd; /* NULL: not joined, retry_timer runs */
+	bool ready; /* Hello is done: messages get through */
 	bool has_name;
-	int last_error;		/* logged already; 0: none since the last success */
-	int close_error;	/* why we closed the connection ourselves, or 0 */
+	int last_error;  /* logged already; 0: none since the last success */
+	int close_error; /* why we closed the connection ourselves, or 0 */
 	double backoff;
 	ev_timer retry_timer;
 	ev_prepare prepare;
 	ev_io io;
-	ev_timer timer;		/* sd-bus' own timeouts */
-	usec_t timer_at;	/* what timer is set to; USEC_INFINITY: it is not */
-	ev_timer status_timer;	/* a StatusText held back */
+	ev_timer timer;        /* sd-bus' own timeouts */
+	usec_t timer_at;       /* what timer is set to; USEC_INFINITY: it is not */
+	ev_timer status_timer; /* a StatusText held back */
 
 	struct bus_view *views; /* in order of id, as manager->nodes */
 	size_t n_views;
@@ -108,14 +108,14 @@ void bus_changes_done(struct bus *b);
 
 /* bus_access.c: act is called now, or when the sender's uid is known; b is its userdata. It is
  * for methods of objects whose userdata is the bus, never a node (that may be gone by then). */
-int bus_privileged(struct bus *b, sd_bus_message *msg, sd_bus_message_handler_t act,
-	sd_bus_error *error);
+int bus_privileged(
+	struct bus *b, sd_bus_message *msg, sd_bus_message_handler_t act, sd_bus_error *error);
 bool bus_uid_allowed(uid_t uid);
 void bus_access_forget(struct bus *b);
 
 /* bus_request.c: ask n's keeper and answer msg when it has replied. A method's return value. */
-int bus_request_start(struct bus *b, sd_bus_message *msg, struct node *n,
-	enum keeper_msg_type type, int signal, sd_bus_error *error);
+int bus_request_start(struct bus *b, sd_bus_message *msg, struct node *n, enum keeper_msg_type type,
+	int signal, sd_bus_error *error);
 void bus_request_reply(struct bus *b, uint64_t serial, const struct keeper_reply *reply);
 void bus_request_forget(struct bus *b);
 
@@ -127,10 +127,10 @@ int bus_find_node(sd_bus *sd, const char *path, const char *interface, void *use
 	void **ret_found, sd_bus_error *error);
 int bus_find_job(sd_bus *sd, const char *path, const char *interface, void *userdata,
 	void **ret_found, sd_bus_error *error);
-int bus_enumerate_nodes(sd_bus *sd, const char *prefix, void *userdata, char ***ret_paths,
-	sd_bus_error *error);
-int bus_enumerate_jobs(sd_bus *sd, const char *prefix, void *userdata, char ***ret_paths,
-	sd_bus_error *error);
+int bus_enumerate_nodes(
+	sd_bus *sd, const char *prefix, void *userdata, char ***ret_paths, sd_bus_error *error);
+int bus_enumerate_jobs(
+	sd_bus *sd, const char *prefix, void *userdata, char ***ret_paths, sd_bus_error *error);
 
 /* bus_error.c: fill error from what a manager function or a keeper said; returns negative errno.
  * name: a BUS_ERROR_* or NULL; text: a sentence, NULL or "". */

@@ -37,11 +37,11 @@ static inline const char *bus_text(const char *s)
 #define PROPERTY_GETTER(name, type, flags, expression)                                             \
 	static int get_##name(PROPERTY_GETTER_ARGS)                                                \
 	{                                                                                          \
-		static const struct unit no_unit = { 0 };                                          \
+		static const struct unit no_unit = {0};                                            \
 		const struct node *n = userdata;                                                   \
 		const struct unit *u _unused_ = n->unit ? n->unit : &no_unit;                      \
-		return sd_bus_message_append(reply, PROPERTY_TYPE_##type,                          \
-			PROPERTY_CAST_##type(expression));                                         \
+		return sd_bus_message_append(                                                      \
+			reply, PROPERTY_TYPE_##type, PROPERTY_CAST_##type(expression));            \
 	}
 #define PROPERTY_ENTRY(name, type, flags, expression)                                              \
 	SD_BUS_PROPERTY(#name, PROPERTY_TYPE_##type, get_##name, 0, PROPERTY_##flags),

@@ -45,8 +45,8 @@ static int make_room(struct bus *b)
 	return 0;
 }
 
-int bus_request_start(struct bus *b, sd_bus_message *msg, struct node *n,
-	enum keeper_msg_type type, int signal, sd_bus_error *error)
+int bus_request_start(struct bus *b, sd_bus_message *msg, struct node *n, enum keeper_msg_type type,
+	int signal, sd_bus_error *error)
 {
 	const char *name = NULL;
 

@@ -14,7 +14,7 @@ void bus_usage_read(pid_t pid, struct bus_usage *ret)
 	unsigned long utime, stime, threads;
 	long rss;
 
-	*ret = (struct bus_usage){ UINT64_MAX, UINT64_MAX, UINT64_MAX };
+	*ret = (struct bus_usage){UINT64_MAX, UINT64_MAX, UINT64_MAX};
 	if (pid <= 0)
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);

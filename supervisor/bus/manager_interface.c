@@ -59,28 +59,28 @@ const sd_bus_vtable bus_manager_vtable[] = {
 	SD_BUS_PROPERTY("LogLevel", "s", get_log_level, 0, 0),
 
 	SD_BUS_METHOD_WITH_ARGS("GetNode", ARGS("s", id), ARGS("o", node), method_get_node, OPEN),
-	SD_BUS_METHOD_WITH_ARGS("GetNodeByPID", ARGS("u", pid), ARGS("o", node),
-		method_get_node_by_pid, OPEN),
-	SD_BUS_METHOD_WITH_ARGS("ListNodes", SD_BUS_NO_ARGS, ARGS("a(sssssouuo)", nodes),
-		method_list_nodes, OPEN),
-	SD_BUS_METHOD_WITH_ARGS("StartNode", ARGS("s", id, "s", mode), ARGS("o", job), method_start,
-		OPEN),
-	SD_BUS_METHOD_WITH_ARGS("StopNode", ARGS("s", id, "s", mode), ARGS("o", job), method_stop,
-		OPEN),
-	SD_BUS_METHOD_WITH_ARGS("RestartNode", ARGS("s", id, "s", mode), ARGS("o", job),
-		method_restart, OPEN),
-	SD_BUS_METHOD_WITH_ARGS("FailoverNode", ARGS("s", id, "s", cause), SD_BUS_NO_RESULT,
-		method_failover, OPEN),
-	SD_BUS_METHOD_WITH_ARGS("CheckpointNode", ARGS("s", id), SD_BUS_NO_RESULT,
-		method_checkpoint, OPEN),
-	SD_BUS_METHOD_WITH_ARGS("DropTwin", ARGS("s", id), SD_BUS_NO_RESULT, method_drop_twin,
-		OPEN),
-	SD_BUS_METHOD_WITH_ARGS("KillNode", ARGS("s", id, "s", whom, "i", signal),
-		SD_BUS_NO_RESULT, method_kill, OPEN),
-	SD_BUS_METHOD_WITH_ARGS("Subscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_subscribe,
-		OPEN),
-	SD_BUS_METHOD_WITH_ARGS("Unsubscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_subscribe,
-		OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"GetNodeByPID", ARGS("u", pid), ARGS("o", node), method_get_node_by_pid, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"ListNodes", SD_BUS_NO_ARGS, ARGS("a(sssssouuo)", nodes), method_list_nodes, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"StartNode", ARGS("s", id, "s", mode), ARGS("o", job), method_start, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"StopNode", ARGS("s", id, "s", mode), ARGS("o", job), method_stop, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"RestartNode", ARGS("s", id, "s", mode), ARGS("o", job), method_restart, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"FailoverNode", ARGS("s", id, "s", cause), SD_BUS_NO_RESULT, method_failover, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"CheckpointNode", ARGS("s", id), SD_BUS_NO_RESULT, method_checkpoint, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"DropTwin", ARGS("s", id), SD_BUS_NO_RESULT, method_drop_twin, OPEN),
+	SD_BUS_METHOD_WITH_ARGS("KillNode", ARGS("s", id, "s", whom, "i", signal), SD_BUS_NO_RESULT,
+		method_kill, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"Subscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_subscribe, OPEN),
+	SD_BUS_METHOD_WITH_ARGS(
+		"Unsubscribe", SD_BUS_NO_ARGS, SD_BUS_NO_RESULT, method_subscribe, OPEN),
 
 	SD_BUS_SIGNAL_WITH_ARGS("NodeNew", ARGS("s", id, "o", node), 0),
 	SD_BUS_SIGNAL_WITH_ARGS("NodeRemoved", ARGS("s", id, "o", node), 0),
@@ -107,7 +107,10 @@ GETTER(get_architecture)
 {
 	UNUSED_GETTER_ARGS, (void)userdata;
 	static const char *const words[][2] = {
-		{ "x86_64", "x86-64" }, { "aarch64", "arm64" }, { "armv7l", "arm" }, { "i686", "x86" },
+		{"x86_64", "x86-64"},
+		{"aarch64", "arm64"},
+		{"armv7l", "arm"},
+		{"i686", "x86"},
 	};
 	struct utsname u;
 	const char *word = "unknown";
@@ -197,8 +200,8 @@ GETTER(get_unit_path)
 GETTER(get_log_level)
 {
 	UNUSED_GETTER_ARGS, (void)userdata;
-	static const char *const words[] = { "emerg", "alert", "crit", "err", "warning", "notice",
-		"info", "debug" };
+	static const char *const words[] = {
+		"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"};
 	int level = log_level();
 	return sd_bus_message_append(reply, "s",
 		level >= 0 && (size_t)level < ELEMENTSOF(words) ? words[level] : "info");
@@ -230,10 +233,11 @@ METHOD(method_get_node_by_pid)
 	int r = sd_bus_message_read(m, "u", &pid);
 	if (r < 0)
 		return r;
-	struct node *n = pid > 0 && pid <= INT32_MAX ? manager_find_pid(b->manager, (pid_t)pid) : NULL;
+	struct node *n =
+		pid > 0 && pid <= INT32_MAX ? manager_find_pid(b->manager, (pid_t)pid) : NULL;
 	if (!n)
-		return sd_bus_error_setf(error, BUS_ERROR_NO_NODE_FOR_PID,
-			"PID %u belongs to no node.", pid);
+		return sd_bus_error_setf(
+			error, BUS_ERROR_NO_NODE_FOR_PID, "PID %u belongs to no node.", pid);
 	return reply_node(m, n);
 }
 
@@ -281,8 +285,8 @@ static int add_job(sd_bus_message *m, struct bus *b, enum job_type type, sd_bus_
 	if (r < 0)
 		return r;
 	if (strcmp(mode, "replace") != 0 && strcmp(mode, "fail") != 0)
-		return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
-			"mode is one of \"replace\", \"fail\".");
+		return sd_bus_error_set(
+			error, SD_BUS_ERROR_INVALID_ARGS, "mode is one of \"replace\", \"fail\".");
 	r = bus_get_node(b, id, &n, error);
 	if (r < 0)
 		return r;
@@ -328,8 +332,8 @@ METHOD(may_failover)
 	if (r < 0)
 		return r;
 	if (*cause && strcmp(cause, node_result_to_string(RESULT_REQUESTED)) != 0)
-		return sd_bus_error_set(error, SD_BUS_ERROR_INVALID_ARGS,
-			"cause is \"requested\" or empty.");
+		return sd_bus_error_set(
+			error, SD_BUS_ERROR_INVALID_ARGS, "cause is \"requested\" or empty.");
 	return request(m, userdata, id, KEEPER_REQ_FAILOVER, 0, error);
 }
 

@@ -55,7 +55,7 @@ NODE_PROPERTIES(PROPERTY_GETTER)
 const sd_bus_vtable bus_node_vtable[] = {
 	SD_BUS_VTABLE_START(0),
 	NODE_PROPERTIES(PROPERTY_ENTRY)
-	SD_BUS_PROPERTY("LoadError", "(ss)", get_load_error, 0, PROPERTY_CONST),
+		SD_BUS_PROPERTY("LoadError", "(ss)", get_load_error, 0, PROPERTY_CONST),
 	SD_BUS_PROPERTY("After", "as", get_dependencies, 0, PROPERTY_CONST),
 	SD_BUS_PROPERTY("Before", "as", get_dependencies, 0, PROPERTY_CONST),
 	SD_BUS_PROPERTY("Requires", "as", get_dependencies, 0, PROPERTY_CONST),
@@ -72,17 +72,17 @@ static const struct {
 	const char *property;
 	size_t own, others; /* offsets in struct unit; 0: none */
 } dependencies[] = {
-	{ "After", offsetof(struct unit, after), offsetof(struct unit, before) },
-	{ "Before", offsetof(struct unit, before), offsetof(struct unit, after) },
-	{ "Requires", offsetof(struct unit, requires), 0 },
-	{ "RequiredBy", 0, offsetof(struct unit, requires) },
-	{ "Wants", offsetof(struct unit, wants), offsetof(struct unit, wanted_by) },
-	{ "WantedBy", offsetof(struct unit, wanted_by), offsetof(struct unit, wants) },
+	{"After", offsetof(struct unit, after), offsetof(struct unit, before)},
+	{"Before", offsetof(struct unit, before), offsetof(struct unit, after)},
+	{"Requires", offsetof(struct unit, requires), 0},
+	{"RequiredBy", 0, offsetof(struct unit, requires)},
+	{"Wants", offsetof(struct unit, wants), offsetof(struct unit, wanted_by)},
+	{"WantedBy", offsetof(struct unit, wanted_by), offsetof(struct unit, wants)},
 };
 
 static char *const *unit_list(const struct unit *u, size_t offset)
 {
-	static char *const none[] = { NULL };
+	static char *const none[] = {NULL};
 	if (!u || offset == 0)
 		return none;
 	char *const *list = *(char **const *)((const char *)u + offset);
@@ -126,8 +126,8 @@ static int get_dependencies(PROPERTY_GETTER_ARGS)
 static int get_load_error(PROPERTY_GETTER_ARGS)
 {
 	const struct node *n = userdata;
-	return sd_bus_message_append(reply, "(ss)", n->load_error ? BUS_ERROR_LOAD_FAILED : "",
-		bus_text(n->load_error));
+	return sd_bus_message_append(
+		reply, "(ss)", n->load_error ? BUS_ERROR_LOAD_FAILED : "", bus_text(n->load_error));
 }
 
 static int get_job(PROPERTY_GETTER_ARGS)

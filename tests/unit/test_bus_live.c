@@ -23,7 +23,8 @@
 	do {                                                                                       \
 		int ok_ = (x);                                                                     \
 		if (ok_ < 0) {                                                                     \
-			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #x, strerror(-ok_)); \
+			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #x,                 \
+				strerror(-ok_));                                                   \
 			return 1;                                                                  \
 		}                                                                                  \
 	} while (0)
@@ -42,7 +43,8 @@ static pid_t daemon_pid;
 static const char config_text[] =
 	"<busconfig><type>custom</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth>"
 	"<policy context='default'><allow user='*'/><allow own='*'/><allow send_type='*'/>"
-	"<allow send_destination='*' eavesdrop='true'/><allow receive_type='*'/></policy></busconfig>";
+	"<allow send_destination='*' eavesdrop='true'/><allow "
+	"receive_type='*'/></policy></busconfig>";
 
 static pid_t spawn(int (*run)(void))
 {
@@ -80,8 +82,8 @@ static void daemon_stop(void)
 
 static bool have_daemon(void)
 {
-	for (const char *const *p = (const char *const[]){ "/usr/bin/dbus-daemon",
-		     "/bin/dbus-daemon", NULL };
+	for (const char *const *p =
+			(const char *const[]){"/usr/bin/dbus-daemon", "/bin/dbus-daemon", NULL};
 		*p; p++)
 		if (access(*p, X_OK) == 0)
 			return true;
@@ -110,7 +112,7 @@ static void on_watch(struct ev_loop *loop, ev_timer *w, int revents _unused_)
 
 static void run_until_ended(struct ev_loop *loop, pid_t client)
 {
-	struct watch x = { .client = client, .left = TEST_SECONDS };
+	struct watch x = {.client = client, .left = TEST_SECONDS};
 
 	ev_timer_init(&x.timer, on_watch, 0.02, 0.02);
 	ev_timer_start(loop, &x.timer);
@@ -166,10 +168,10 @@ static int call(sd_bus *bus, const char *method, sd_bus_error *e, sd_bus_message
 {
 	sd_bus_error_free(e);
 	if (b)
-		return sd_bus_call_method(bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, method, e,
-			reply, types, a, b);
-	return sd_bus_call_method(bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, method, e, reply,
-		types, a);
+		return sd_bus_call_method(
+			bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, method, e, reply, types, a, b);
+	return sd_bus_call_method(
+		bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, method, e, reply, types, a);
 }
 
 static int client_reads(void)
@@ -195,7 +197,8 @@ static int client_reads(void)
 	CHECK(call(bus, "GetNode", &e, NULL, "s", "nobody", NULL) < 0);
 	CHECK(sd_bus_error_has_name(&e, BUS_ERROR_NO_SUCH_NODE));
 	m = sd_bus_message_unref(m);
-	OK(sd_bus_call_method(bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "ListNodes", NULL, &m, ""));
+	OK(sd_bus_call_method(
+		bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "ListNodes", NULL, &m, ""));
 	OK(sd_bus_message_enter_container(m, 'a', "(sssssouuo)"));
 	unsigned n = 0;
 	while (sd_bus_message_read(m, "(sssssouuo)", &id, NULL, NULL, &active, NULL, &path, &pid,
@@ -230,8 +233,8 @@ static int on_failover(sd_bus_message *m, void *userdata, sd_bus_error *e _unuse
 {
 	struct heard *h = userdata;
 	const char *cause, *result;
-	OK(sd_bus_message_read(m, "sossuuttu", NULL, NULL, &cause, &result, NULL, NULL, &h->latency,
-		NULL, NULL));
+	OK(sd_bus_message_read(
+		m, "sossuuttu", NULL, NULL, &cause, &result, NULL, NULL, &h->latency, NULL, NULL));
 	snprintf(h->cause, sizeof(h->cause), "%s", cause);
 	h->failover++;
 	return 0;
@@ -249,10 +252,10 @@ static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *e _unused
 
 static int listen_all(sd_bus *bus, struct heard *h)
 {
-	OK(sd_bus_match_signal(bus, NULL, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "JobRemoved",
-		on_job_removed, h));
-	OK(sd_bus_match_signal(bus, NULL, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "NodeFailover",
-		on_failover, h));
+	OK(sd_bus_match_signal(
+		bus, NULL, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "JobRemoved", on_job_removed, h));
+	OK(sd_bus_match_signal(
+		bus, NULL, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "NodeFailover", on_failover, h));
 	OK(sd_bus_match_signal(bus, NULL, BUS_NAME, NULL, "org.freedesktop.DBus.Properties",
 		"PropertiesChanged", on_changed, h));
 	return 0;
@@ -275,7 +278,7 @@ static int client_changes(void)
 	sd_bus *bus = NULL;
 	_cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
 	_cleanup_message_ sd_bus_message *m = NULL;
-	struct heard h = { 0 };
+	struct heard h = {0};
 	const char *job;
 
 	OK(client_open(&bus));
@@ -297,7 +300,7 @@ static int client_changes(void)
 	CHECK(sd_bus_error_has_name(&e, BUS_ERROR_NO_TWIN));
 	CHECK(call(bus, "FailoverNode", &e, NULL, "ss", "voxel", "boredom") < 0);
 	CHECK(sd_bus_error_has_name(&e, SD_BUS_ERROR_INVALID_ARGS));
-	h = (struct heard){ 0 };
+	h = (struct heard){0};
 	OK(call(bus, "FailoverNode", &e, NULL, "ss", "voxel", "requested"));
 	OK(process_for(bus, 100000));
 	CHECK(h.failover == 1 && strcmp(h.cause, "requested") == 0 && h.latency == 712);
@@ -340,13 +343,14 @@ static int client_order(void)
 	OK(client_open(&bus));
 	for (unsigned i = 0; i < ELEMENTSOF(ids); i++) {
 		_cleanup_message_ sd_bus_message *q = NULL;
-		OK(sd_bus_message_new_method_call(bus, &q, BUS_NAME, BUS_PATH, MANAGER_INTERFACE,
-			"KillNode"));
+		OK(sd_bus_message_new_method_call(
+			bus, &q, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "KillNode"));
 		OK(sd_bus_message_append(q, "ssi", "nobody", "main", 99 + (int)i));
 		OK(sd_bus_send(bus, q, &cookie));
 		first = first ? first : cookie;
 	}
-	for (usec_t end = now_usec() + USEC_PER_SEC; answered < ELEMENTSOF(ids) && now_usec() < end;) {
+	for (usec_t end = now_usec() + USEC_PER_SEC;
+		answered < ELEMENTSOF(ids) && now_usec() < end;) {
 		m = sd_bus_message_unref(m);
 		if (sd_bus_process(bus, &m) == 0)
 			OK(sd_bus_wait(bus, 20000));
@@ -364,7 +368,7 @@ static int client_order(void)
 static int client_counts(void)
 {
 	sd_bus *bus = NULL;
-	struct heard h = { 0 };
+	struct heard h = {0};
 
 	OK(client_open(&bus));
 	CHECK(listen_all(bus, &h) == 0);
@@ -373,12 +377,14 @@ static int client_counts(void)
 	OK(process_for(bus, 100000));
 	h.node_changed = h.twin_changed = 0;
 	OK(process_for(bus, 700000));
-	fprintf(stderr, "heard of 1000 changes: %u node, %u twin\n", h.node_changed, h.twin_changed);
+	fprintf(stderr, "heard of 1000 changes: %u node, %u twin\n", h.node_changed,
+		h.twin_changed);
 	CHECK(h.node_changed >= 1 && h.node_changed <= 5 && h.twin_changed == 0);
 	return 0;
 }
 
-/* --- tests ------------------------------------------------------------------------------------- */
+/* --- tests -------------------------------------------------------------------------------------
+ */
 
 static struct ev_loop *loop;
 static struct bus *bus_under_test;

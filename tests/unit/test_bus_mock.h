@@ -24,15 +24,15 @@ struct mock_timer {
 	uint64_t serial;
 };
 
-static const char *const mock_none[] = { NULL };
+static const char *const mock_none[] = {NULL};
 static struct unit mock_units[4];
 static struct node mock_nodes[4];
 static struct manager mock;
 
 static inline void mock_init(struct ev_loop *loop)
 {
-	static const char *const ids[] = { "broken", "idle", "odd.name-1", "voxel" };
-	static char *path[] = { (char *)"/etc/twinit", NULL };
+	static const char *const ids[] = {"broken", "idle", "odd.name-1", "voxel"};
+	static char *path[] = {(char *)"/etc/twinit", NULL};
 
 	memset(&mock, 0, sizeof(mock));
 	memset(mock_nodes, 0, sizeof(mock_nodes));
@@ -45,10 +45,15 @@ static inline void mock_init(struct ev_loop *loop)
 		struct node *n = &mock_nodes[i];
 		struct unit *u = &mock_units[i];
 		char **none = (char **)mock_none;
-		*u = (struct unit){ .id = (char *)ids[i], .description = (char *)"A node of the mock",
-			.after = none, .before = none, .requires = none, .wants = none,
-			.wanted_by = none, .timeout_stop_usec = USEC_INFINITY,
-			.twin = { .enabled = true, .interval = USEC_PER_SEC, .generations = 2 } };
+		*u = (struct unit){.id = (char *)ids[i],
+			.description = (char *)"A node of the mock",
+			.after = none,
+			.before = none,
+			.requires = none,
+			.wants = none,
+			.wanted_by = none,
+			.timeout_stop_usec = USEC_INFINITY,
+			.twin = {.enabled = true, .interval = USEC_PER_SEC, .generations = 2}};
 		n->manager = &mock;
 		n->id = (char *)ids[i];
 		n->fragment_path = (char *)"/etc/twinit/x.ini";
@@ -64,13 +69,24 @@ static inline void mock_init(struct ev_loop *loop)
 		}
 	}
 	struct node *v = &mock_nodes[3];
-	v->twin = (struct keeper_twin_report){ .state = TWIN_ARMED, .n_generations = 2,
-		.pids = { MOCK_PID + 10, MOCK_PID + 11 }, .checkpoint_at = now_usec(),
-		.freeze_last = 710, .freeze_median = 700, .freeze_max = 1200,
-		.memory_private = 3 << 20, .n_threads = 5, .n_checkpoints = 7, .n_skipped = 1,
-		.skip_reason = "no quiet moment" };
-	v->last_failover = (struct keeper_failover_report){ .cause = RESULT_SIGNAL, .signal = 11,
-		.ok = true, .at = now_usec(), .latency = 712345, .rollback = 321000 };
+	v->twin = (struct keeper_twin_report){.state = TWIN_ARMED,
+		.n_generations = 2,
+		.pids = {MOCK_PID + 10, MOCK_PID + 11},
+		.checkpoint_at = now_usec(),
+		.freeze_last = 710,
+		.freeze_median = 700,
+		.freeze_max = 1200,
+		.memory_private = 3 << 20,
+		.n_threads = 5,
+		.n_checkpoints = 7,
+		.n_skipped = 1,
+		.skip_reason = "no quiet moment"};
+	v->last_failover = (struct keeper_failover_report){.cause = RESULT_SIGNAL,
+		.signal = 11,
+		.ok = true,
+		.at = now_usec(),
+		.latency = 712345,
+		.rollback = 321000};
 	v->n_failovers = 1;
 	v->last_failover_realtime = now_realtime_usec();
 	strcpy(v->status_text, "12 scans/s");
@@ -118,7 +134,9 @@ const char *job_state_to_string(enum job_state s)
 
 const char *node_active_state(const struct node *n)
 {
-	return n->state == NODE_RUNNING ? "active" : n->state == NODE_FAILED ? "failed" : "inactive";
+	return n->state == NODE_RUNNING  ? "active"
+	       : n->state == NODE_FAILED ? "failed"
+					 : "inactive";
 }
 
 static void mock_job_done(struct ev_loop *loop, ev_timer *w, int revents)
@@ -156,7 +174,7 @@ int manager_add_job(struct manager *m, enum job_type type, struct node *n, const
 	struct mock_timer *t = calloc(1, sizeof(*t));
 	if (!j || !t)
 		abort();
-	*j = (struct job){ .id = ++m->last_job_id, .type = type, .node = n };
+	*j = (struct job){.id = ++m->last_job_id, .type = type, .node = n};
 	t->node = n;
 	t->job = n->job = m->jobs = j;
 	ev_timer_init(&t->timer, mock_job_done, 0.02, 0.);
@@ -171,11 +189,11 @@ static void mock_answer(struct ev_loop *loop, ev_timer *w, int revents)
 {
 	struct mock_timer *t = (struct mock_timer *)w;
 	struct node *n = t->node;
-	struct keeper_reply reply = { 0 };
+	struct keeper_reply reply = {0};
 	(void)loop, (void)revents;
 
 	if (n->twin.state != TWIN_ARMED && t->type != KEEPER_REQ_KILL)
-		reply = (struct keeper_reply){ -ENODATA, "" };
+		reply = (struct keeper_reply){-ENODATA, ""};
 	if (mock.events.node_reply)
 		mock.events.node_reply(n, t->serial, &reply, mock.events_userdata);
 	if (t->type == KEEPER_REQ_FAILOVER && reply.error == 0) {

@@ -11,7 +11,7 @@
 
 static void test_paths(void **state _unused_)
 {
-	struct bus b = { .manager = &mock };
+	struct bus b = {.manager = &mock};
 	_cleanup_free_ char *path = NULL;
 	void *found = NULL;
 	char **paths = NULL;
@@ -32,8 +32,8 @@ static void test_paths(void **state _unused_)
 
 static void test_job_paths(void **state _unused_)
 {
-	struct bus b = { .manager = &mock };
-	struct job j = { .id = 17, .node = &mock_nodes[3] };
+	struct bus b = {.manager = &mock};
+	struct job j = {.id = 17, .node = &mock_nodes[3]};
 	void *found = NULL;
 
 	mock_init(NULL);
@@ -68,8 +68,8 @@ static void test_uids(void **state _unused_)
 	assert_false(bus_uid_allowed((uid_t)-1));
 }
 
-static void check_error(int r, const char *name, const char *text, const char *want_name,
-	const char *want_message)
+static void check_error(
+	int r, const char *name, const char *text, const char *want_name, const char *want_message)
 {
 	_cleanup_bus_error_ sd_bus_error e = SD_BUS_ERROR_NULL;
 	assert_int_equal(bus_error_set(&e, r, name, "voxel", text), r);
@@ -83,8 +83,8 @@ static void test_errors(void **state _unused_)
 	check_error(-EBUSY, NULL, "swapping", BUS_ERROR_NODE_BUSY, "voxel: swapping");
 	check_error(-ESHUTDOWN, NULL, NULL, BUS_ERROR_SHUTTING_DOWN,
 		"voxel: the system is shutting down");
-	check_error(-ESRCH, BUS_ERROR_NODE_BUSY, NULL, BUS_ERROR_NODE_BUSY,
-		"voxel: it is not running");
+	check_error(
+		-ESRCH, BUS_ERROR_NODE_BUSY, NULL, BUS_ERROR_NODE_BUSY, "voxel: it is not running");
 	check_error(-EXDEV, NULL, NULL, "System.Error.EXDEV", "voxel: Invalid cross-device link");
 	check_error(-EIO, "org.example.Odd", NULL, "org.example.Odd", "voxel: Input/output error");
 }

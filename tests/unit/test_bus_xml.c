@@ -118,15 +118,16 @@ static void introspect(struct facts *f, sd_bus *server, sd_bus *client, const ch
 
 static void live_facts(struct facts *f)
 {
-	struct bus b = { .manager = &mock };
-	struct job j = { .id = 1, .node = &mock_nodes[3] };
+	struct bus b = {.manager = &mock};
+	struct job j = {.id = 1, .node = &mock_nodes[3]};
 	sd_bus *server = NULL, *client = NULL;
-	sd_id128_t id = { 0 };
+	sd_id128_t id = {0};
 	int fds[2];
 
 	mock_init(NULL);
 	mock.jobs = &j;
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
 	id.bytes[0] = 1;
 	assert_true(sd_bus_new(&server) >= 0 && sd_bus_new(&client) >= 0);
 	assert_true(sd_bus_set_fd(server, fds[0], fds[0]) >= 0);
@@ -154,7 +155,7 @@ static void facts_clear(struct facts *f)
 
 static void test_xml(void **state _unused_)
 {
-	struct facts written = { 0 }, live = { 0 };
+	struct facts written = {0}, live = {0};
 	static char text[200000];
 	unsigned differences = 0;
 
