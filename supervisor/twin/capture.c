@@ -141,7 +141,7 @@ int capture_look(struct twin_engine *e, bool *ret_quiet)
 	age = now - e->streams_seen_at;
 	if (e->streams_now.n > 0)
 		quiet &= age >= STILL_MIN && age <= STILL_MAX &&
-			 streams_quiet(seen, &e->streams_now);
+			 streams_judge(seen, &e->streams_now);
 	if (age >= STILL_MIN) { /* after too short a look the older sample stays */
 		struct stream_table swap_buffers = *seen;
 		*seen = e->streams_now;

@@ -162,8 +162,7 @@ static int in_the_freeze(
 	if (r < 0)
 		return engine_fail(
 			e, r == -ENOSPC ? -EAGAIN : -EBUSY, "descriptors: %s", strerror(-r));
-	w->streams_quiet = streams_quiet(&e->streams_seen, &w->streams);
-	w->quiet &= w->streams_quiet;
+	w->quiet &= streams_judge(&e->streams_seen, &w->streams);
 	if (!w->quiet && !force)
 		return engine_fail(e, -EAGAIN, "a stream is moving");
 	FOREACH_THREAD(e, t)
@@ -175,6 +174,8 @@ static int in_the_freeze(
 			return engine_fail(e, r == -ENOTSUP ? r : -EBUSY, "state of thread %d: %s",
 				t->tid, strerror(-r));
 	}
+	if (signals_in_crash_handler(e))
+		return engine_fail(e, -EBUSY, "the handler of a crash is running");
 	if (signals_pending(e)) {
 		if (!force)
 			return engine_fail(e, -EAGAIN, "a signal is pending");

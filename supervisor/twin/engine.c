@@ -208,106 +208,6 @@ void engine_defer(struct twin_engine *e, pid_t pid, int raw)
 		engine_handle(e, pid, raw);
 }
 
-static void go_on(struct thread *t, int sig)
-{
-	t->stopped = false;
-	/* ESRCH: killed meanwhile; its end will be reported. */
-	(void)ptrace(PTRACE_CONT, t->tid, NULL, sig);
-}
-
-static bool is_ignored_by_default(int sig)
-{
-	return sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT;
-}
-
-static bool is_stopping(int sig)
-{
-	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
-}
-
-static bool dumps_core(int sig)
-{
-	switch (sig) {
-	case SIGQUIT:
-	case SIGILL:
-	case SIGTRAP:
-	case SIGABRT:
-	case SIGBUS:
-	case SIGFPE:
-	case SIGSEGV:
-	case SIGXCPU:
-	case SIGXFSZ:
-	case SIGSYS:
-		return true;
-	default:
-		return false;
-	}
-}
-
-enum disposition { CAUGHT, HARMLESS, STOPS, KILLS };
-
-static enum disposition disposition_of(struct twin_engine *e, int sig)
-{
-	char text[4096];
-	uint64_t caught = 0, ignored = 0, bit = 1ULL << (sig - 1);
-
-	if (sig == SIGSTOP)
-		return STOPS;
-	if (proc_reread(e->status_fd, text, sizeof(text)) > 0) {
-		(void)!proc_field(text, "SigCgt", 16, &caught);
-		(void)!proc_field(text, "SigIgn", 16, &ignored);
-	}
-	if (caught & bit)
-		return CAUGHT;
-	if ((ignored & bit) || is_ignored_by_default(sig))
-		return HARMLESS;
-	return is_stopping(sig) ? STOPS : KILLS;
-}
-
-static void report_fatal(struct twin_engine *e, struct thread *t, int sig)
-{
-	struct twin_event ev = {.type = TWIN_EVENT_FATAL,
-		.pid = e->pid,
-		.tid = t->tid,
-		.signal = sig,
-		.core = dumps_core(sig)};
-	struct arch_regs regs;
-	siginfo_t info;
-
-	e->fault_seen = now_nsec();
-	e->fatal_tid = t->tid;
-	e->fatal_signal = sig;
-	if ((sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE) &&
-		ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 &&
-		arch_get_regs(t->tid, &regs) == 0) {
-		ev.fault_address = info.si_code > 0 ? (uint64_t)info.si_addr : 0;
-		ev.instruction = arch_ip(&regs);
-	}
-	engine_push_event(e, &ev);
-}
-
-static void handle_signal(struct twin_engine *e, struct thread *t, int sig)
-{
-	if (!e->executed) {
-		go_on(t, sig);
-		return;
-	}
-	switch (disposition_of(e, sig)) {
-	case HARMLESS:
-		restart_mend_ignored(t);
-		/* fall through */
-	case CAUGHT:
-	case STOPS:
-		go_on(t, sig);
-		break;
-	case KILLS:
-		/* A second fatal signal waits: the first decides. */
-		if (!e->fatal_tid)
-			report_fatal(e, t, sig);
-		break;
-	}
-}
-
 struct clone_seen {
 	uint64_t flags, tid_addr;
 	bool known;
@@ -346,7 +246,7 @@ static void handle_clone(struct twin_engine *e, struct thread *t)
 		born->tid_addr = c.tid_addr;
 		born->tid_addr_known = true;
 	}
-	go_on(t, 0);
+	thread_go_on(t, 0);
 }
 
 static void handle_exec(struct twin_engine *e)
@@ -367,7 +267,7 @@ static void handle_exec(struct twin_engine *e)
 	engine_push_event(e, &(struct twin_event){.type = TWIN_EVENT_EXEC, .pid = e->pid});
 	t = thread_add(e, e->pid);
 	if (t)
-		go_on(t, 0);
+		thread_go_on(t, 0);
 }
 
 static void handle_end(struct twin_engine *e, struct thread *t, pid_t pid, int raw)
@@ -391,7 +291,7 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 	t->stop = *w;
 	switch (w->kind) {
 	case WAIT_SIGNAL_STOP:
-		handle_signal(e, t, w->signal);
+		signals_handle(e, t, w->signal);
 		break;
 	case WAIT_GROUP_STOP:
 		t->stopped = false;
@@ -410,7 +310,7 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 				&(struct twin_event){.type = TWIN_EVENT_CONTINUED, .pid = e->pid});
 		}
 		restart_mend_ignored(t);
-		go_on(t, 0);
+		thread_go_on(t, 0);
 		break;
 	case WAIT_PTRACE_EVENT:
 		if (w->event == PTRACE_EVENT_CLONE)
@@ -418,10 +318,10 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 		else if (w->event == PTRACE_EVENT_EXEC)
 			handle_exec(e);
 		else
-			go_on(t, 0);
+			thread_go_on(t, 0);
 		break;
 	default:
-		go_on(t, 0);
+		thread_go_on(t, 0);
 		break;
 	}
 }
@@ -455,7 +355,7 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw)
 	/* A task born of the active: a thread whose creator's stop is yet to come, or a process
 	 * that was made with clone(2) and no SIGCHLD, which is not ours to keep. */
 	if (proc_tgid(pid) == e->pid && (t = thread_add(e, pid)))
-		go_on(t, 0);
+		thread_go_on(t, 0);
 	else
 		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
 }
@@ -482,7 +382,7 @@ void twin_let_die(struct twin_engine *e)
 
 	e->fatal_tid = 0;
 	if (t)
-		go_on(t, e->fatal_signal);
+		thread_go_on(t, e->fatal_signal);
 }
 
 void engine_forget_active(struct twin_engine *e)

@@ -5,8 +5,8 @@
  *
  * Files: engine.c (life of an engine, events), threads.c (the table of threads), freeze.c
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
- * restart.c (interrupted calls), capture.c (what is read of a frozen thread), image.c (a twin
- * made ready to run at leisure), checkpoint.c, swap.c, files.c and epoll.c (descriptors),
+ * signals.c, restart.c (interrupted calls), capture.c (what is read of a frozen thread), image.c (a
+ * twin made ready to run at leisure), checkpoint.c, swap.c, files.c and epoll.c (descriptors),
  * streams.c (TCP), procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
@@ -39,7 +39,8 @@ struct thread {
 	uint64_t tid_addr;
 	unsigned altstack_queries;
 	struct arch_altstack altstack;
-	long restart_nr; /* the call behind a restart_syscall; -1: unknown */
+	int crash_signal; /* caught, and perhaps still being handled; 0: none */
+	long restart_nr;  /* the call behind a restart_syscall; -1: unknown */
 	char name[16];
 	int sched_policy, sched_priority, nice;
 	cpu_set_t affinity;
@@ -69,7 +70,7 @@ struct twin_thread {
 struct twin {
 	pid_t pid; /* 0: empty slot */
 	int pidfd, fd_dir;
-	bool quiet, streams_quiet; /* at the checkpoint */
+	bool quiet; /* at the checkpoint */
 	nsec_t at;
 	unsigned n_threads;
 	struct twin_thread *threads; /* [0] is the leader */
@@ -168,10 +169,16 @@ struct thread *thread_find(struct twin_engine *e, pid_t tid);
 struct thread *thread_add(struct twin_engine *e, pid_t tid);
 void thread_remove(struct twin_engine *e, struct thread *t);
 void threads_clear(struct twin_engine *e);
+void thread_go_on(struct thread *t, int sig);
 _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 #define FOREACH_THREAD(e, t)                                                                       \
 	for (size_t t##_i = 0; t##_i < (e)->n_slots; t##_i++)                                      \
 		for (struct thread *t = (e)->threads[t##_i]; t && t->used; t = NULL)
+
+/* signals.c */
+void signals_handle(struct twin_engine *e, struct thread *t, int sig);
+/* Inside a freeze, after capture_thread(): somebody is still in the handler of a crash. */
+bool signals_in_crash_handler(struct twin_engine *e);
 
 /* freeze.c */
 _must_check_ int engine_freeze(struct twin_engine *e);

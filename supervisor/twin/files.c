@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -310,14 +311,27 @@ static void reconcile_epoll(struct twin_engine *e, const struct file_table *then
 	}
 }
 
-void files_reconcile(struct twin_engine *e, const struct file_table *then,
+/*
+ * Standard streams are left where they are, under whatever number: they were opened by somebody
+ * else, who goes on writing to them, and what they say of the time since the checkpoint is
+ * wanted.
+ */
+static bool is_standard_stream(pid_t pid, int fd)
+{
+	for (int std = 0; std <= 2; std++)
+		if (fd == std || syscall(SYS_kcmp, pid, pid, KCMP_FILE, fd, std) == 0)
+			return true;
+	return false;
+}
+
+void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *then,
 	const struct file_table *now, struct twin_swap *ret)
 {
 	/* Offsets of what is still there. */
 	for (size_t i = 0; i < then->n; i++) {
 		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
 		if (!n || n->link_hash != t->link_hash || t->offset < 0 || n->offset == t->offset ||
-			(t->flags & O_APPEND))
+			(t->flags & O_APPEND) || is_standard_stream(pid, t->fd))
 			continue;
 		ret->offsets_restored += repair_add(
 			e, SYS_lseek, ARGS((uint64_t)t->fd, (uint64_t)t->offset, SEEK_SET));

@@ -53,8 +53,9 @@ const struct epoll_entry *files_find_epoll(const struct file_table *t, int epfd,
 struct twin_engine;
 struct twin;
 struct twin_swap;
-/* Append the calls that lead from the table as it is back to the table as it was. */
-void files_reconcile(struct twin_engine *e, const struct file_table *then,
+/* Append the calls that lead from the table as it is back to the table as it was; pid is a task
+ * that shares it. */
+void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *then,
 	const struct file_table *now, struct twin_swap *ret);
 /* Append one call; false when the list is full. */
 bool repair_add(struct twin_engine *e, long nr, const uint64_t args[6]);

@@ -18,7 +18,6 @@
 #define LENGTH_MAX (1u << 28)
 /* An answer that has not come by then is not waited for any more. */
 #define REQUEST_OPEN_MS 3000
-#define LISTENERS_MAX 64
 enum { TCP_STATE_ESTABLISHED = 1, TCP_STATE_CLOSE_WAIT = 8, TCP_STATE_LISTEN = 10 };
 
 int streams_reserve(struct stream_table *t, size_t n)
@@ -59,6 +58,14 @@ static uint16_t local_port(int fd)
 	return a.any.sa_family == AF_INET6 ? a.in6.sin6_port : a.in.sin_port;
 }
 
+static bool is_listening(int fd)
+{
+	int listening = 0;
+	socklen_t len = sizeof(listening);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening;
+}
+
 /* The state of the connection, 0 when this is none; *s is filled for open connections. */
 static int sample_one(int fd, struct stream *s)
 {
@@ -68,7 +75,7 @@ static int sample_one(int fd, struct stream *s)
 
 	memset(&info, 0, sizeof(info));
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return 0;
+		return is_listening(fd) ? TCP_STATE_LISTEN : 0;
 	s->port = local_port(fd);
 	if (info.tcpi_state != TCP_STATE_ESTABLISHED && info.tcpi_state != TCP_STATE_CLOSE_WAIT)
 		return info.tcpi_state;
@@ -87,9 +94,6 @@ static int sample_one(int fd, struct stream *s)
 
 int streams_sample(struct stream_table *t, const struct file_table *files, int pidfd)
 {
-	uint16_t listeners[LISTENERS_MAX];
-	size_t n_listeners = 0;
-
 	t->n = 0;
 	for (size_t i = 0; i < files->n; i++) {
 		const struct file_entry *f = &files->entries[i];
@@ -103,19 +107,18 @@ int streams_sample(struct stream_table *t, const struct file_table *files, int p
 			continue;
 		state = sample_one(fd, &s);
 		close(fd);
-		if (state == TCP_STATE_LISTEN && n_listeners < LISTENERS_MAX)
-			listeners[n_listeners++] = s.port;
-		if (state != TCP_STATE_ESTABLISHED && state != TCP_STATE_CLOSE_WAIT)
+		s.listening = state == TCP_STATE_LISTEN;
+		if (!s.listening && state != TCP_STATE_ESTABLISHED && state != TCP_STATE_CLOSE_WAIT)
 			continue;
 		if (t->n >= t->n_max)
 			return -ENOSPC;
 		t->items[t->n++] = s;
 	}
-	/* An accepted connection has the port of its listener: there the peer asks and we answer.
-	 */
+	/* An accepted connection has its listener's port: there the peer asks and we answer. */
 	for (size_t i = 0; i < t->n; i++)
-		for (size_t k = 0; k < n_listeners; k++)
-			t->items[i].server |= t->items[i].port == listeners[k];
+		for (size_t k = 0; t->items[i].port && k < t->n; k++)
+			t->items[i].server |=
+				t->items[k].listening && t->items[i].port == t->items[k].port;
 	return 0;
 }
 
@@ -148,19 +151,21 @@ static bool is_open_question(const struct stream *s)
 	return is_dialogue(s) && asked < answered && asked < REQUEST_OPEN_MS;
 }
 
-bool streams_quiet(const struct stream_table *before, const struct stream_table *after)
+bool streams_judge(const struct stream_table *before, struct stream_table *after)
 {
-	if (before->n != after->n)
-		return false;
+	bool all_still = before->n == after->n;
+
 	for (size_t i = 0; i < after->n; i++) {
-		const struct stream *s = &after->items[i], *b = find(before, s);
-		if (!b || !same_place(b, s) || s->unread > 0)
-			return false;
+		struct stream *s = &after->items[i];
+		const struct stream *b = find(before, s);
+		bool still = b && same_place(b, s) && s->unread == 0;
+
+		/* A dialogue rests after each answer, however fast it goes. */
+		s->at_rest = still || (is_dialogue(s) && s->unread == 0 && !is_open_question(s));
 		/* A rolled-back client would wait for an answer that has been read already. */
-		if (!s->server && is_open_question(s))
-			return false;
+		all_still &= still && (s->server || !is_open_question(s));
 	}
-	return true;
+	return all_still;
 }
 
 static bool is_http_line(const uint8_t *p, size_t n)
@@ -221,7 +226,7 @@ static bool dialogue_torn(const struct stream *s)
 	return is_open_question(s) || (is_dialogue(s) && !s->server && s->unread > 0);
 }
 
-void streams_reconcile(struct twin_engine *e, const struct stream_table *then, bool then_quiet,
+int streams_reconcile(struct twin_engine *e, const struct stream_table *then,
 	const struct stream_table *now, const struct file_table *files_then,
 	const struct file_table *files_now, int pidfd, struct twin_swap *ret)
 {
@@ -230,14 +235,20 @@ void streams_reconcile(struct twin_engine *e, const struct stream_table *then, b
 		struct sockaddr unspec = {.sa_family = AF_UNSPEC};
 		uint64_t at;
 
+		if (!n && t->listening)
+			return engine_fail(e, -ESTALE,
+				"it has closed listening socket %d, which cannot be given back",
+				t->fd);
+		if (t->listening)
+			continue;
 		if (!n) /* closed, or ended by the peer: the descriptor table's affair */
 			continue;
-		if (then_quiet && same_place(t, n)) {
+		if (same_place(t, n)) {
 			ret->streams_kept++;
 			continue;
 		}
-		if (!input_torn(n, pidfd) && !output_torn(files_then, files_now, t->fd) &&
-			!dialogue_torn(n) && then_quiet) {
+		if (t->at_rest && !input_torn(n, pidfd) &&
+			!output_torn(files_then, files_now, t->fd) && !dialogue_torn(n)) {
 			ret->streams_moved++;
 			continue;
 		}
@@ -247,4 +258,5 @@ void streams_reconcile(struct twin_engine *e, const struct stream_table *then, b
 			(void)repair_add(e, SYS_connect,
 				(const uint64_t[6]){(uint64_t)t->fd, at, sizeof(unspec)});
 	}
+	return 0;
 }

@@ -28,6 +28,8 @@ struct stream {
 	uint32_t segs_in, segs_out;      /* with data */
 	uint16_t port;                   /* local, network order */
 	bool server;                     /* accepted, not opened, by the process */
+	bool at_rest;                    /* between two messages, as far as can be judged */
+	bool listening;                  /* of any family; all counts are 0 */
 };
 struct stream_table {
 	struct stream *items;
@@ -38,12 +40,13 @@ _must_check_ int streams_reserve(struct stream_table *t, size_t n);
 void streams_free(struct stream_table *t);
 /* All connected TCP sockets among the descriptors of files. */
 _must_check_ int streams_sample(struct stream_table *t, const struct file_table *files, int pidfd);
-/* Nothing unread, nothing moved between the two samples, no request without an answer. */
-bool streams_quiet(const struct stream_table *before, const struct stream_table *after);
+/* Two samples some time apart: fill at_rest in the second; true when all streams stood still,
+ * with nothing unread and no question of ours without an answer. */
+bool streams_judge(const struct stream_table *before, struct stream_table *after);
 
 struct twin_engine;
 struct twin_swap;
-/* Classify, count, and append a reset for each torn stream. */
-void streams_reconcile(struct twin_engine *e, const struct stream_table *then, bool then_quiet,
-	const struct stream_table *now, const struct file_table *files_then,
+/* Classify, count, and append a reset for each torn stream. -ESTALE: the twin would be deaf. */
+_must_check_ int streams_reconcile(struct twin_engine *e, const struct stream_table *then,
+	bool then_quiet, const struct stream_table *now, const struct file_table *files_then,
 	const struct file_table *files_now, int pidfd, struct twin_swap *ret);

@@ -104,9 +104,11 @@ static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *re
 		snprintf(ret->lost, sizeof(ret->lost), "descriptors opened or moved on since");
 		return write_repairs(e, w);
 	}
-	streams_reconcile(e, &w->streams, w->streams_quiet, &e->streams_now, &w->files,
-		&e->files_now, w->pidfd, ret);
-	files_reconcile(e, &w->files, &e->files_now, ret);
+	r = streams_reconcile(
+		e, &w->streams, &e->streams_now, &w->files, &e->files_now, w->pidfd, ret);
+	if (r < 0)
+		return r;
+	files_reconcile(e, w->pid, &w->files, &e->files_now, ret);
 	return write_repairs(e, w);
 }
 

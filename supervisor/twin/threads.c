@@ -2,6 +2,7 @@
 /* The table of the active's threads. Slots keep their memory when a thread ends. */
 #include <errno.h>
 #include <string.h>
+#include <sys/ptrace.h>
 
 #include "supervisor/twin/engine.h"
 
@@ -90,4 +91,11 @@ void threads_clear(struct twin_engine *e)
 {
 	while (e->n_threads > 0)
 		thread_remove(e, e->threads[0]);
+}
+
+void thread_go_on(struct thread *t, int sig)
+{
+	t->stopped = false;
+	/* ESRCH: killed meanwhile; its end will be reported. */
+	(void)ptrace(PTRACE_CONT, t->tid, NULL, sig);
 }

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Signals on their way to the active: which are its own business, and which would end it. */
+#include <signal.h>
+#include <sys/ptrace.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+static bool is_ignored_by_default(int sig)
+{
+	return sig == SIGCHLD || sig == SIGURG || sig == SIGWINCH || sig == SIGCONT;
+}
+
+static bool is_stopping(int sig)
+{
+	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
+static bool dumps_core(int sig)
+{
+	switch (sig) {
+	case SIGQUIT:
+	case SIGILL:
+	case SIGTRAP:
+	case SIGABRT:
+	case SIGBUS:
+	case SIGFPE:
+	case SIGSEGV:
+	case SIGXCPU:
+	case SIGXFSZ:
+	case SIGSYS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum disposition { CAUGHT, HARMLESS, STOPS, KILLS };
+
+static enum disposition disposition_of(struct twin_engine *e, int sig)
+{
+	char text[4096];
+	uint64_t caught = 0, ignored = 0, bit = 1ULL << (sig - 1);
+
+	if (sig == SIGSTOP)
+		return STOPS;
+	if (proc_reread(e->status_fd, text, sizeof(text)) > 0) {
+		(void)!proc_field(text, "SigCgt", 16, &caught);
+		(void)!proc_field(text, "SigIgn", 16, &ignored);
+	}
+	if (caught & bit)
+		return CAUGHT;
+	if ((ignored & bit) || is_ignored_by_default(sig))
+		return HARMLESS;
+	return is_stopping(sig) ? STOPS : KILLS;
+}
+
+static void report_fatal(struct twin_engine *e, struct thread *t, int sig)
+{
+	struct twin_event ev = {.type = TWIN_EVENT_FATAL,
+		.pid = e->pid,
+		.tid = t->tid,
+		.signal = sig,
+		.core = dumps_core(sig)};
+	struct arch_regs regs;
+	siginfo_t info;
+
+	e->fault_seen = now_nsec();
+	e->fatal_tid = t->tid;
+	e->fatal_signal = sig;
+	if ((sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE) &&
+		ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 &&
+		arch_get_regs(t->tid, &regs) == 0) {
+		ev.fault_address = info.si_code > 0 ? (uint64_t)info.si_addr : 0;
+		ev.instruction = arch_ip(&regs);
+	}
+	engine_push_event(e, &ev);
+}
+
+void signals_handle(struct twin_engine *e, struct thread *t, int sig)
+{
+	if (!e->executed) {
+		thread_go_on(t, sig);
+		return;
+	}
+	switch (disposition_of(e, sig)) {
+	case HARMLESS:
+		restart_mend_ignored(t);
+		thread_go_on(t, sig);
+		break;
+	case CAUGHT:
+		if (dumps_core(sig) && sig != SIGTRAP)
+			t->crash_signal = sig;
+		thread_go_on(t, sig);
+		break;
+	case STOPS:
+		thread_go_on(t, sig);
+		break;
+	case KILLS:
+		/* A second fatal signal waits: the first decides. */
+		if (!e->fatal_tid)
+			report_fatal(e, t, sig);
+		break;
+	}
+}
+
+/*
+ * A handler that answers a crash (a crash reporter, a JVM's null check) may be about to end the
+ * process, after it has closed and freed much: nothing to make a twin of. It runs while its
+ * signal is blocked in the thread, or, with SA_RESETHAND, while the signal has no handler; where
+ * neither can be seen (SA_NODEFER alone) it cannot be told from the program's normal course.
+ */
+bool signals_in_crash_handler(struct twin_engine *e)
+{
+	bool any = false;
+
+	FOREACH_THREAD(e, t)
+	{
+		if (!t->crash_signal)
+			continue;
+		if ((t->sigmask & (1ULL << (t->crash_signal - 1))) ||
+			disposition_of(e, t->crash_signal) == KILLS)
+			any = true;
+		else
+			t->crash_signal = 0;
+	}
+	return any;
+}
