@@ -27,7 +27,7 @@ static const char *may_not_swap(const struct keeper *k)
 	if (!k->want_up || k->leaving || k->no_swap)
 		return "the node was ending";
 	if (twin_count(k->engine) == 0)
-		return "there was no twin yet";
+		return k->ladder.last_swap ? "no twin was left" : "there was no twin yet";
 	return NULL;
 }
 
