@@ -5,6 +5,10 @@ from statistics import median
 BAR = 24
 MSEC = 1e6
 
+LEGEND = ("  counter: how far the filter's message counter fell back, which is in its memory alone",
+          "  lost, again: scans that never came to the sink, or came twice",
+          "  gap: longest time without a scan at the sink; scans are 100 ms apart")
+
 
 def header(twins):
     return (f"  {'#':>2}  {'node':<12}{'cause':<11}{'result':<14}{'swap' if twins else 'exec':>9}"
@@ -34,14 +38,14 @@ def line(number, crash):
         pid = f"{f.new_pid} same" if crash.same_pid else f"{f.old_pid} -> {f.new_pid}"
     return (f"  {number:>2}  {crash.node:<12}{cause:<11}{result:<14}{swap:>9}{rollback:>10}"
             f"{back:>9}{d.lost:>6}{d.repeated:>7}{gap_ms(crash):>6.0f} ms  {pid:<15}"
-            f"{crash.problem or 'whole'}")
+            f"{crash.problem or 'whole'}{f' ({crash.note})' if crash.note else ''}")
 
 
 def plot(series):
     """Both gap series as bars on one scale, crash by crash."""
     scale = max(gap_ms(c) for s in series for c in s.crashes) / BAR
-    lines = ["longest gap at the sink, ms (scans are 100 ms apart)",
-             "  " + " " * 15 + "".join(f"{s.name:<{BAR + 7}}" for s in series).rstrip()]
+    names = "".join(f"{s.title:<{BAR + 7}}" for s in series)
+    lines = ["longest gap at the sink, ms", "  " + " " * 15 + names.rstrip()]
     for i, group in enumerate(zip(*(s.crashes for s in series))):
         bars = ""
         for c in group:
@@ -58,13 +62,21 @@ def _master(series):
             f"{series.registered_after} of them after)")
 
 
+def _lost(crashes):
+    """The worst loss of scans, told apart where a swap could not keep everything."""
+    clean = [c.disturbance.lost for c in crashes if not c.note]
+    other = [c.disturbance.lost for c in crashes if c.note]
+    text = f"{max(clean, default=0)} a crash"
+    return text + (f" ({max(other)} where not all could be kept)" if other else "")
+
+
 def summary(twins, cold):
     swaps = [c.failover for c in twins.crashes if swapped(c)]
     same = sum(c.same_pid for c in twins.crashes)
     latency = _time(median(f.latency_usec for f in swaps)) if swaps else "none"
     text = (f"{len(twins.crashes)} crashes, {len(swaps)} swaps, same pid {same} times, graph "
             f"{'whole' if twins.whole() else 'LOST'}, scans lost at most "
-            f"{max((c.disturbance.lost for c in twins.crashes), default=0)} a crash, gap median "
+            f"{_lost(twins.crashes)}, gap median "
             f"{median(map(gap_ms, twins.crashes)) if twins.crashes else 0:.0f} ms, swap latency "
             f"median {latency}")
     if cold and cold.crashes:

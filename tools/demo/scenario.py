@@ -26,11 +26,13 @@ class Crash:
     disturbance: object = None
     whole: bool = False  # all registrations are there, and the killed node answers
     problem: str = ""
+    note: str = ""  # what the swap could not keep
 
 
 @dataclass
 class Series:
     name: str
+    title: str
     twins: bool
     crashes: list = field(default_factory=list)
     registered_before: int = 0
@@ -95,6 +97,7 @@ class Scenario:
         except Overdue as e:
             crash.problem = str(e)
         crash.failover = sv.failover_of(node, told)
+        crash.note = sv.failover_detail(node) if self.series.twins else ""
         crash.same_pid = sv.main_pid(node) == old_pid
         crash.disturbance = self.arrivals.disturbance(at, time.monotonic_ns())
         self.check_graph(crash)

@@ -83,6 +83,10 @@ class Supervision:
         usec = self._property(node_path(node), TWIN, "CheckpointTimestampMonotonic") or 0
         return usec * 1000
 
+    def failover_detail(self, node):
+        """What the last swap could not keep, or why there was none; "" when all is well."""
+        return self._property(node_path(node), TWIN, "LastFailoverDetail") or ""
+
     def kill(self, node, signum):
         """Kill the node's process from outside of all this; the time (monotonic, ns)."""
         pid = namespaces.pid_here(self.main_pid(node))
