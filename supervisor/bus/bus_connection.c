@@ -136,7 +136,6 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error
 /* Let sd-bus work for a bounded while. The connection, and b->sd with it, may be gone after. */
 static void pump(struct bus *b)
 {
-	uint64_t queued = 0;
 	int r = 1;
 
 	for (unsigned i = 0; r > 0 && i < BUS_MESSAGES_PER_WAKE; i++) {
@@ -152,9 +151,6 @@ static void pump(struct bus *b)
 	}
 	if (r >= 0 && sd_bus_is_open(b->sd) <= 0)
 		r = -ECONNRESET;
-	if (r >= 0 && sd_bus_get_n_queued_write(b->sd, &queued) >= 0 &&
-		queued > BUS_WRITE_QUEUE_MAX)
-		r = -ENOBUFS; /* the daemon has stopped reading */
 	if (r < 0)
 		lose(b, b->close_error < 0 ? b->close_error : r);
 }
@@ -174,13 +170,15 @@ static void on_timer(struct ev_loop *loop _unused_, ev_timer *w, int revents _un
 /* 0 or the errno that ends the connection. */
 static int rearm(struct bus *b, struct ev_loop *loop)
 {
-	uint64_t at;
+	uint64_t at, queued = 0;
 	int fd = sd_bus_get_fd(b->sd);
 	int events = sd_bus_get_events(b->sd);
 	int r = sd_bus_get_timeout(b->sd, &at);
 
 	if (fd < 0 || events < 0 || r < 0)
 		return fd < 0 ? fd : events < 0 ? events : r;
+	if (sd_bus_get_n_queued_write(b->sd, &queued) >= 0 && queued > BUS_WRITE_QUEUE_MAX)
+		return -ENOBUFS; /* the daemon has stopped reading */
 
 	int want = (events & POLLIN ? EV_READ : 0) | (events & POLLOUT ? EV_WRITE : 0);
 	if (b->io.fd != fd || (b->io.events & (EV_READ | EV_WRITE)) != want ||

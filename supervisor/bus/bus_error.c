@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
 #include "supervisor/bus/bus_internal.h"
@@ -30,8 +31,8 @@ static const struct {
 
 int bus_error_set(sd_bus_error *error, int r, const char *name, const char *id, const char *text)
 {
-	if (text && !*text)
-		text = NULL;
+	id = bus_text(id);
+	text = text && *text ? bus_text(text) : NULL;
 	for (size_t i = 0; i < ELEMENTSOF(error_table); i++) {
 		bool match =
 			name ? strcmp(error_table[i].name, name) == 0 : error_table[i].error == -r;
@@ -57,7 +58,12 @@ int bus_get_node(struct bus *b, const char *id, struct node **ret, sd_bus_error 
 {
 	struct node *n = manager_find_node(b->manager, id);
 	if (!n) {
-		sd_bus_error_setf(error, BUS_ERROR_NO_SUCH_NODE, "There is no node '%.64s'.", id);
+		/* Not cut: half a character is not for the bus. */
+		if (strlen(id) <= NAME_MAX)
+			sd_bus_error_setf(
+				error, BUS_ERROR_NO_SUCH_NODE, "There is no node '%s'.", id);
+		else
+			sd_bus_error_set(error, BUS_ERROR_NO_SUCH_NODE, "There is no such node.");
 		return -ENOENT;
 	}
 	*ret = n;

@@ -138,6 +138,10 @@ int bus_error_set(sd_bus_error *error, int r, const char *name, const char *id, 
 /* The node, or the NoSuchNode error. */
 int bus_get_node(struct bus *b, const char *id, struct node **ret, sd_bus_error *error);
 
+/* bus_text.c: s as it may go on the bus: "" for NULL, U+FFFD for what is not UTF-8. Good until the
+ * fourth next call; append at once. */
+const char *bus_text(const char *s);
+
 /* bus_usage.c */
 struct bus_usage {
 	uint64_t cpu_nsec, memory, tasks; /* UINT64_MAX: not known */

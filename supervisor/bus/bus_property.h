@@ -3,7 +3,8 @@
 /*
  * Properties as a table: an interface lists X(Name, type, flags, expression) once, and both the
  * getters and the vtable's entries follow from it. In an expression n is the node (of the job:
- * j the job) and u its unit; where the unit did not load, u is all zero. A string may be NULL.
+ * j the job) and u its unit; where the unit did not load, u is all zero. Include bus_internal.h
+ * first.
  */
 #include <systemd/sd-bus.h>
 
@@ -23,11 +24,6 @@
 #define PROPERTY_CAST_I32(x) ((int32_t)(x))
 #define PROPERTY_CAST_U32(x) ((uint32_t)(x))
 #define PROPERTY_CAST_U64(x) ((uint64_t)(x))
-
-static inline const char *bus_text(const char *s)
-{
-	return s ? s : "";
-}
 
 #define PROPERTY_GETTER_ARGS                                                                       \
 	sd_bus *sd _unused_, const char *path _unused_, const char *interface _unused_,            \

@@ -29,7 +29,7 @@ static int get_node(PROPERTY_GETTER_ARGS)
 	_cleanup_free_ char *node = NULL;
 
 	int r = bus_node_path(j->node->id, &node);
-	return r < 0 ? r : sd_bus_message_append(reply, "(so)", j->node->id, node);
+	return r < 0 ? r : sd_bus_message_append(reply, "(so)", bus_text(j->node->id), node);
 }
 
 static int get_type(PROPERTY_GETTER_ARGS)

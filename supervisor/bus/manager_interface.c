@@ -194,7 +194,11 @@ GETTER(get_unit_path)
 {
 	UNUSED_GETTER_ARGS;
 	struct bus *b = userdata;
-	return sd_bus_message_append_strv(reply, b->manager->unit_path);
+
+	int r = sd_bus_message_open_container(reply, 'a', "s");
+	for (char **p = b->manager->unit_path; r >= 0 && p && *p; p++)
+		r = sd_bus_message_append(reply, "s", bus_text(*p));
+	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 GETTER(get_log_level)
@@ -250,10 +254,10 @@ static int append_node(sd_bus_message *reply, const struct node *n)
 		r = bus_job_path(n->job->id, &job);
 	if (r < 0)
 		return r;
-	return sd_bus_message_append(reply, "(sssssouuo)", n->id,
-		n->unit ? n->unit->description : n->id, n->load_state, node_active_state(n),
-		node_state_to_string(n->state), path, (uint32_t)n->report.main_pid,
-		n->job ? n->job->id : 0u, job ? job : "/");
+	return sd_bus_message_append(reply, "(sssssouuo)", bus_text(n->id),
+		bus_text(n->unit ? n->unit->description : n->id), n->load_state,
+		node_active_state(n), node_state_to_string(n->state), path,
+		(uint32_t)n->report.main_pid, n->job ? n->job->id : 0u, job ? job : "/");
 }
 
 METHOD(method_list_nodes)
@@ -420,7 +424,7 @@ void bus_emit_failover(struct bus *b, const struct node *n, const struct keeper_
 	if (!b->ready || bus_node_path(n->id, &path) < 0)
 		return;
 	(void)sd_bus_emit_signal(b->sd, BUS_PATH, MANAGER_INTERFACE, "NodeFailover", "sossuuttu",
-		n->id, path, node_result_to_string(r->cause), bus_failover_result(r),
+		bus_text(n->id), path, node_result_to_string(r->cause), bus_failover_result(r),
 		(uint32_t)r->old_pid, (uint32_t)r->new_pid, r->latency / NSEC_PER_USEC, r->rollback,
 		r->generation);
 }
@@ -441,10 +445,10 @@ void bus_emit_job(struct bus *b, const struct job *j, const char *result)
 		return;
 	if (result)
 		(void)sd_bus_emit_signal(b->sd, BUS_PATH, MANAGER_INTERFACE, "JobRemoved", "uoss",
-			j->id, path, j->node->id, result);
+			j->id, path, bus_text(j->node->id), result);
 	else
 		(void)sd_bus_emit_signal(b->sd, BUS_PATH, MANAGER_INTERFACE, "JobNew", "uos", j->id,
-			path, j->node->id);
+			path, bus_text(j->node->id));
 }
 
 void bus_emit_node(struct bus *b, const char *id, bool is_new)
@@ -453,5 +457,5 @@ void bus_emit_node(struct bus *b, const char *id, bool is_new)
 
 	if (b->ready && bus_node_path(id, &path) >= 0)
 		(void)sd_bus_emit_signal(b->sd, BUS_PATH, MANAGER_INTERFACE,
-			is_new ? "NodeNew" : "NodeRemoved", "so", id, path);
+			is_new ? "NodeNew" : "NodeRemoved", "so", bus_text(id), path);
 }

@@ -456,6 +456,45 @@ static void on_burst(struct ev_loop *l _unused_, ev_timer *w _unused_, int reven
 	mock.events.node_changed(v, mock.events_userdata);
 }
 
+/* A node's STATUS= is any bytes; the daemon would throw us out for passing them on. */
+static int client_odd_bytes(void)
+{
+	sd_bus *bus = NULL;
+	_cleanup_free_ char *text = NULL;
+	struct heard h = {0};
+
+	OK(client_open(&bus));
+	CHECK(listen_all(bus, &h) == 0);
+	OK(sd_bus_call_method(bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "StopNode", NULL, NULL,
+		"ss", "odd.name-1", "replace"));
+	OK(process_for(bus, 300000));
+	CHECK(h.node_changed >= 2);
+	OK(sd_bus_get_property_string(bus, BUS_NAME, BUS_NODE_PREFIX "/voxel", NODE_INTERFACE,
+		"StatusText", NULL, &text));
+	CHECK(strcmp(text, "half\xef\xbf\xbd") == 0);
+	return 0;
+}
+
+static void on_odd_bytes(struct ev_loop *l _unused_, ev_timer *w _unused_, int revents _unused_)
+{
+	struct node *v = &mock_nodes[3];
+
+	if (mock.last_job_id == 0 || !mock.events.node_changed)
+		return;
+	strcpy(v->status_text, "half\xc3");
+	mock.events.node_changed(v, mock.events_userdata);
+}
+
+static void test_odd_bytes(void **state _unused_)
+{
+	ev_timer odd;
+	ev_timer_init(&odd, on_odd_bytes, 0.01, 0.01);
+	ev_timer_start(loop, &odd);
+	run_client(client_odd_bytes);
+	ev_timer_stop(loop, &odd);
+	assert_true(!have_daemon() || bus_under_test->has_name);
+}
+
 static void test_no_storm(void **state _unused_)
 {
 	ev_timer burst;
@@ -538,6 +577,7 @@ int main(void)
 		LIVE(test_changes),
 		LIVE(test_stranger),
 		LIVE(test_order),
+		LIVE(test_odd_bytes),
 		LIVE(test_no_storm),
 		LIVE(test_late_and_rejoin),
 		LIVE(test_no_wakeups),

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "config/utf8.h"
 #include "supervisor/bus/bus_internal.h"
 #include "tests/unit/test_bus_mock.h"
 
@@ -100,6 +101,24 @@ static void test_usage(void **state _unused_)
 	assert_true(u.cpu_nsec == UINT64_MAX && u.memory == UINT64_MAX && u.tasks == UINT64_MAX);
 }
 
+static void test_text(void **state _unused_)
+{
+	static const char good[] = "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80";
+	char cut[KEEPER_TEXT_MAX], longer[10000];
+
+	assert_string_equal(bus_text(NULL), "");
+	assert_ptr_equal(bus_text(good), good);
+	assert_string_equal(bus_text("a\xff\x62"), "a\xef\xbf\xbd\x62");
+	memset(cut, 'x', sizeof(cut));
+	memcpy(cut + sizeof(cut) - 2, "\xc3", 2); /* half a character before the end */
+	assert_true(utf8_valid(bus_text(cut), strlen(bus_text(cut))));
+	memset(longer, 0xff, sizeof(longer) - 1);
+	longer[sizeof(longer) - 1] = '\0';
+	const char *text = bus_text(longer);
+	assert_true(strlen(text) > 4000 && strlen(text) < 4096);
+	assert_true(utf8_valid(text, strlen(text)));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -109,6 +128,7 @@ int main(void)
 		cmocka_unit_test(test_uids),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_usage),
+		cmocka_unit_test(test_text),
 	};
 	return cmocka_run_group_tests_name("bus parts", tests, NULL, NULL);
 }
