@@ -48,5 +48,5 @@ struct twin_engine;
 struct twin_swap;
 /* Classify, count, and append a reset for each torn stream. -ESTALE: the twin would be deaf. */
 _must_check_ int streams_reconcile(struct twin_engine *e, const struct stream_table *then,
-	bool then_quiet, const struct stream_table *now, const struct file_table *files_then,
+	const struct stream_table *now, const struct file_table *files_then,
 	const struct file_table *files_now, int pidfd, struct twin_swap *ret);
