@@ -9,8 +9,7 @@ DESTDIR ?=
 VERSION := 0.1.0
 B := build/$(MODE)
 
-# What needs only make and apt-get comes first, so that a bare machine can get the rest.
-.PHONY: all packages demo-packages check-packages demo check lint bench install clean
+.PHONY: all check lint bench install clean
 .DEFAULT_GOAL := all
 
 CC ?= cc
@@ -31,6 +30,8 @@ CFLAGS_coverage := -O0 --coverage
 LDFLAGS_asan := -fsanitize=address
 LDFLAGS_ubsan := -fsanitize=undefined
 LDFLAGS_coverage := --coverage
+include tools/demo/demo.mk
+
 ifeq ($(origin CFLAGS_$(MODE)),undefined)
 $(error MODE=$(MODE) is not one of release, debug, asan, ubsan, coverage)
 endif
@@ -104,7 +105,47 @@ $(B)/tools/bench/%: $(B)/tools/bench/%.o $(B)/tools/bench/load.o $(call lib,twin
 	$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tools/bench/%.o
 
--include Makefile.tests
+LDFLAGS_static_node := -static
+
+# make check: packages, then everything. The parts can be called alone: make unit integration.
+INTEGRATION := $(sort $(wildcard tests/integration/*.sh tests/integration/*.py)) tests/ros/graph_test
+# Sanitizers cannot follow what is injected into another process, nor a fork at its will.
+SANITIZED := $(filter-out %/test_victims %/test_engine%,$(UNIT_TESTS))
+.PHONY: unit sanitized integration test-programs check-all
+test-programs: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS) $(ROS_NODES)
+unit: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS)
+	tools/run-tests $(UNIT_TESTS)
+sanitized: all $(SANITIZED) $(HELPERS)
+	tools/run-tests $(SANITIZED)
+integration: test-programs
+	TWINIT_BUILD=$(B) tools/run-tests $(INTEGRATION)
+check: check-packages
+	+$(MAKE) --no-print-directory MODE=$(MODE) check-all
+check-all:
+	+$(MAKE) --no-print-directory MODE=asan sanitized
+	+$(MAKE) --no-print-directory MODE=ubsan sanitized
+	+$(MAKE) --no-print-directory MODE=$(MODE) test-programs
+	TWINIT_BUILD=$(B) tools/run-tests $(UNIT_TESTS) $(INTEGRATION)
+
+# --- the rest --------------------------------------------------------------------------------
+C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+SH_FILES := $(shell git ls-files '*.sh' tools/run-tests .ci/run tools/lint 2>/dev/null)
+lint: lint-packages
+	tools/lint $(C_FILES) -- $(SH_FILES)
+
+bench: $(BENCHES)
+	$(B)/tools/bench/swap
+
+install: all
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR)/units \
+		$(DESTDIR)$(SYSCONFDIR)/twinit/units $(DESTDIR)$(PREFIX)/share/dbus-1/system.d \
+		$(DESTDIR)$(PREFIX)/share/dbus-1/interfaces
+	install -m 755 $(B)/twinit $(DESTDIR)$(SBINDIR)/twinit
+	install -m 755 $(B)/twinctl $(DESTDIR)$(PREFIX)/bin/twinctl
+	install -m 755 $(B)/twinit-keeper $(DESTDIR)$(LIBEXECDIR)/twinit-keeper
+	install -m 644 config/org.twinit1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/
+	install -m 644 supervisor/bus/org.twinit1.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
+	install -m 644 $(wildcard units/*.ini) $(DESTDIR)$(LIBEXECDIR)/units/
 
 clean:
 	rm -rf build
