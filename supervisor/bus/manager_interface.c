@@ -455,7 +455,15 @@ void bus_emit_node(struct bus *b, const char *id, bool is_new)
 {
 	_cleanup_free_ char *path = NULL;
 
-	if (b->ready && bus_node_path(id, &path) >= 0)
-		(void)sd_bus_emit_signal(b->sd, BUS_PATH, MANAGER_INTERFACE,
-			is_new ? "NodeNew" : "NodeRemoved", "so", bus_text(id), path);
+	if (!b->ready || bus_node_path(id, &path) < 0)
+		return;
+	(void)sd_bus_emit_signal(b->sd, BUS_PATH, MANAGER_INTERFACE,
+		is_new ? "NodeNew" : "NodeRemoved", "so", bus_text(id), path);
+	/* The same for clients of the ObjectManager. */
+	if (is_new)
+		(void)sd_bus_emit_interfaces_added(
+			b->sd, path, NODE_INTERFACE, TWIN_INTERFACE, NULL);
+	else
+		(void)sd_bus_emit_interfaces_removed(
+			b->sd, path, NODE_INTERFACE, TWIN_INTERFACE, NULL);
 }

@@ -1,167 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The bus against a real dbus-daemon with a mock manager behind it. This process runs the loop;
- * the client of each test is a child that uses sd-bus in the blocking way and says by its exit
- * status how it went. Skipped where dbus-daemon is not installed.
- */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-
-#include "supervisor/bus/bus_internal.h"
-#include "tests/unit/test_bus_mock.h"
-
-#define TEST_SECONDS 10.
-
-#define OK(x)                                                                                      \
-	do {                                                                                       \
-		int ok_ = (x);                                                                     \
-		if (ok_ < 0) {                                                                     \
-			fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #x,                 \
-				strerror(-ok_));                                                   \
-			return 1;                                                                  \
-		}                                                                                  \
-	} while (0)
-#define CHECK(x)                                                                                   \
-	do {                                                                                       \
-		if (!(x)) {                                                                        \
-			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #x);            \
-			return 1;                                                                  \
-		}                                                                                  \
-	} while (0)
-
-static char dir[] = "/tmp/test_bus_XXXXXX";
-static char address[128], socket_path[96], config_path[96];
-static pid_t daemon_pid;
-
-static const char config_text[] =
-	"<busconfig><type>custom</type><listen>unix:path=%s</listen><auth>EXTERNAL</auth>"
-	"<policy context='default'><allow user='*'/><allow own='*'/><allow send_type='*'/>"
-	"<allow send_destination='*' eavesdrop='true'/><allow "
-	"receive_type='*'/></policy></busconfig>";
-
-static pid_t spawn(int (*run)(void))
-{
-	fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(run());
-	}
-	return pid;
-}
-
-static int run_daemon(void)
-{
-	char option[128];
-	snprintf(option, sizeof(option), "--config-file=%s", config_path);
-	execlp("dbus-daemon", "dbus-daemon", option, "--nofork", "--nopidfile", "--nosyslog", NULL);
-	return 127;
-}
-
-static void daemon_start(void)
-{
-	daemon_pid = spawn(run_daemon);
-}
-
-static void daemon_stop(void)
-{
-	if (daemon_pid <= 0)
-		return;
-	kill(daemon_pid, SIGKILL);
-	waitpid(daemon_pid, NULL, 0);
-	daemon_pid = 0;
-	unlink(socket_path);
-}
-
-static bool have_daemon(void)
-{
-	for (const char *const *p =
-			(const char *const[]){"/usr/bin/dbus-daemon", "/bin/dbus-daemon", NULL};
-		*p; p++)
-		if (access(*p, X_OK) == 0)
-			return true;
-	return false;
-}
-
-/* --- this side: the loop ---------------------------------------------------------------------- */
-
-struct watch {
-	ev_timer timer; /* looks whether the client has ended */
-	pid_t client;
-	int status;
-	double left;
-};
-
-static void on_watch(struct ev_loop *loop, ev_timer *w, int revents _unused_)
-{
-	struct watch *x = (struct watch *)w;
-	x->left -= 0.02;
-	if (waitpid(x->client, &x->status, WNOHANG) == x->client)
-		x->client = 0;
-	else if (x->left > 0)
-		return;
-	ev_break(loop, EVBREAK_ALL);
-}
-
-static void run_until_ended(struct ev_loop *loop, pid_t client)
-{
-	struct watch x = {.client = client, .left = TEST_SECONDS};
-
-	ev_timer_init(&x.timer, on_watch, 0.02, 0.02);
-	ev_timer_start(loop, &x.timer);
-	ev_run(loop, 0);
-	ev_timer_stop(loop, &x.timer);
-	if (x.client) {
-		kill(x.client, SIGKILL);
-		waitpid(x.client, NULL, 0);
-		fail_msg("the client has not ended");
-	}
-	assert_true(WIFEXITED(x.status));
-	if (WEXITSTATUS(x.status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(x.status), 0);
-}
-
-static void sleep_until_exists(const char *path)
-{
-	for (int i = 0; i < 500 && access(path, F_OK) < 0; i++)
-		usleep(10000);
-}
-
-/* --- the other side: a client ----------------------------------------------------------------- */
-
-/* Connected, and twinit is there. */
-static int client_open(sd_bus **ret)
-{
-	int r = -ENOENT;
-
-	for (int i = 0; i < 500 && r < 0; i++) {
-		sd_bus *bus = NULL;
-		r = sd_bus_new(&bus);
-		if (r >= 0)
-			r = sd_bus_set_address(bus, address);
-		if (r >= 0)
-			r = sd_bus_set_bus_client(bus, 1);
-		if (r >= 0)
-			r = sd_bus_start(bus);
-		if (r >= 0)
-			r = sd_bus_get_name_creds(bus, BUS_NAME, 0, NULL);
-		if (r >= 0) {
-			*ret = bus;
-			break;
-		}
-		sd_bus_flush_close_unref(bus);
-		usleep(10000);
-	}
-	return r;
-}
+/* Calls, access, and joining: the bus against a real dbus-daemon. */
+#include "tests/unit/test_bus_daemon.h"
 
 static int call(sd_bus *bus, const char *method, sd_bus_error *e, sd_bus_message **reply,
 	const char *types, const char *a, const char *b)
@@ -210,66 +49,6 @@ static int client_reads(void)
 	m = sd_bus_message_unref(m);
 	OK(sd_bus_call_method(bus, BUS_NAME, BUS_PATH, "org.freedesktop.DBus.ObjectManager",
 		"GetManagedObjects", NULL, &m, ""));
-	return 0;
-}
-
-struct heard {
-	unsigned job_removed, failover, node_changed, twin_changed;
-	char result[32], cause[32];
-	uint64_t latency;
-};
-
-static int on_job_removed(sd_bus_message *m, void *userdata, sd_bus_error *e _unused_)
-{
-	struct heard *h = userdata;
-	const char *result;
-	OK(sd_bus_message_read(m, "uoss", NULL, NULL, NULL, &result));
-	snprintf(h->result, sizeof(h->result), "%s", result);
-	h->job_removed++;
-	return 0;
-}
-
-static int on_failover(sd_bus_message *m, void *userdata, sd_bus_error *e _unused_)
-{
-	struct heard *h = userdata;
-	const char *cause, *result;
-	OK(sd_bus_message_read(
-		m, "sossuuttu", NULL, NULL, &cause, &result, NULL, NULL, &h->latency, NULL, NULL));
-	snprintf(h->cause, sizeof(h->cause), "%s", cause);
-	h->failover++;
-	return 0;
-}
-
-static int on_changed(sd_bus_message *m, void *userdata, sd_bus_error *e _unused_)
-{
-	struct heard *h = userdata;
-	const char *interface;
-	OK(sd_bus_message_read(m, "s", &interface));
-	h->node_changed += strcmp(interface, NODE_INTERFACE) == 0;
-	h->twin_changed += strcmp(interface, TWIN_INTERFACE) == 0;
-	return 0;
-}
-
-static int listen_all(sd_bus *bus, struct heard *h)
-{
-	OK(sd_bus_match_signal(
-		bus, NULL, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "JobRemoved", on_job_removed, h));
-	OK(sd_bus_match_signal(
-		bus, NULL, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "NodeFailover", on_failover, h));
-	OK(sd_bus_match_signal(bus, NULL, BUS_NAME, NULL, "org.freedesktop.DBus.Properties",
-		"PropertiesChanged", on_changed, h));
-	return 0;
-}
-
-static int process_for(sd_bus *bus, usec_t span)
-{
-	for (usec_t end = now_usec() + span; now_usec() < end;) {
-		int r = sd_bus_process(bus, NULL);
-		if (r == 0)
-			r = sd_bus_wait(bus, 20000);
-		if (r < 0)
-			return r;
-	}
 	return 0;
 }
 
@@ -364,57 +143,8 @@ static int client_order(void)
 	return 0;
 }
 
-/* Waits until the burst (below) is over, and counts. */
-static int client_counts(void)
-{
-	sd_bus *bus = NULL;
-	struct heard h = {0};
-
-	OK(client_open(&bus));
-	CHECK(listen_all(bus, &h) == 0);
-	OK(sd_bus_call_method(bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "StopNode", NULL, NULL,
-		"ss", "odd.name-1", "replace")); /* starts the burst */
-	OK(process_for(bus, 100000));
-	h.node_changed = h.twin_changed = 0;
-	OK(process_for(bus, 700000));
-	fprintf(stderr, "heard of 1000 changes: %u node, %u twin\n", h.node_changed,
-		h.twin_changed);
-	CHECK(h.node_changed >= 1 && h.node_changed <= 5 && h.twin_changed == 0);
-	return 0;
-}
-
 /* --- tests -------------------------------------------------------------------------------------
  */
-
-static struct ev_loop *loop;
-static struct bus *bus_under_test;
-
-static int setup(void **state _unused_)
-{
-	loop = ev_loop_new(EVFLAG_AUTO);
-	mock_init(loop);
-	bus_under_test = NULL;
-	if (have_daemon() && bus_open(&mock, address, &bus_under_test) < 0)
-		return -1;
-	return 0;
-}
-
-static int teardown(void **state _unused_)
-{
-	bus_close(bus_under_test);
-	daemon_stop();
-	ev_loop_destroy(loop);
-	return 0;
-}
-
-static void run_client(int (*client)(void))
-{
-	if (!have_daemon())
-		skip();
-	if (!daemon_pid)
-		daemon_start();
-	run_until_ended(loop, spawn(client));
-}
 
 static void test_reads(void **state _unused_)
 {
@@ -434,74 +164,6 @@ static void test_stranger(void **state _unused_)
 static void test_order(void **state _unused_)
 {
 	run_client(client_order);
-}
-
-/* A checkpoint and a new status text every millisecond, and in each ten changes of the state
- * that cancel out: at most four signals a second for the text, none for the rest. */
-static void on_burst(struct ev_loop *l _unused_, ev_timer *w _unused_, int revents _unused_)
-{
-	static unsigned count;
-	struct node *v = &mock_nodes[3];
-
-	if (mock.last_job_id == 0 || !mock.events.node_changed)
-		return;
-	for (int i = 0; i < 10; i++) {
-		v->state = i % 2 ? NODE_RUNNING : NODE_START;
-		mock.events.node_changed(v, mock.events_userdata);
-	}
-	v->twin.n_checkpoints = ++count;
-	v->twin.freeze_last++;
-	snprintf(v->status_text, sizeof(v->status_text), "%u", count);
-	mock.events.twin_changed(v, mock.events_userdata);
-	mock.events.node_changed(v, mock.events_userdata);
-}
-
-/* A node's STATUS= is any bytes; the daemon would throw us out for passing them on. */
-static int client_odd_bytes(void)
-{
-	sd_bus *bus = NULL;
-	_cleanup_free_ char *text = NULL;
-	struct heard h = {0};
-
-	OK(client_open(&bus));
-	CHECK(listen_all(bus, &h) == 0);
-	OK(sd_bus_call_method(bus, BUS_NAME, BUS_PATH, MANAGER_INTERFACE, "StopNode", NULL, NULL,
-		"ss", "odd.name-1", "replace"));
-	OK(process_for(bus, 300000));
-	CHECK(h.node_changed >= 2);
-	OK(sd_bus_get_property_string(bus, BUS_NAME, BUS_NODE_PREFIX "/voxel", NODE_INTERFACE,
-		"StatusText", NULL, &text));
-	CHECK(strcmp(text, "half\xef\xbf\xbd") == 0);
-	return 0;
-}
-
-static void on_odd_bytes(struct ev_loop *l _unused_, ev_timer *w _unused_, int revents _unused_)
-{
-	struct node *v = &mock_nodes[3];
-
-	if (mock.last_job_id == 0 || !mock.events.node_changed)
-		return;
-	strcpy(v->status_text, "half\xc3");
-	mock.events.node_changed(v, mock.events_userdata);
-}
-
-static void test_odd_bytes(void **state _unused_)
-{
-	ev_timer odd;
-	ev_timer_init(&odd, on_odd_bytes, 0.01, 0.01);
-	ev_timer_start(loop, &odd);
-	run_client(client_odd_bytes);
-	ev_timer_stop(loop, &odd);
-	assert_true(!have_daemon() || bus_under_test->has_name);
-}
-
-static void test_no_storm(void **state _unused_)
-{
-	ev_timer burst;
-	ev_timer_init(&burst, on_burst, 0.001, 0.001);
-	ev_timer_start(loop, &burst);
-	run_client(client_counts);
-	ev_timer_stop(loop, &burst);
 }
 
 static int client_there(void)
@@ -551,34 +213,13 @@ static void test_no_wakeups(void **state _unused_)
 	assert_true(ev_iteration(loop) - before <= 3);
 }
 
-static int prepare_dir(void **state _unused_)
-{
-	if (!mkdtemp(dir) || chmod(dir, 0755) < 0)
-		return -1;
-	snprintf(socket_path, sizeof(socket_path), "%s/bus", dir);
-	snprintf(config_path, sizeof(config_path), "%s/conf", dir);
-	snprintf(address, sizeof(address), "unix:path=%s", socket_path);
-	_cleanup_fclose_ FILE *f = fopen(config_path, "we");
-	return f && fprintf(f, config_text, socket_path) > 0 ? 0 : -1;
-}
-
-static int remove_dir(void **state _unused_)
-{
-	unlink(config_path);
-	unlink(socket_path);
-	return rmdir(dir);
-}
-
 int main(void)
 {
-#define LIVE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		LIVE(test_reads),
 		LIVE(test_changes),
 		LIVE(test_stranger),
 		LIVE(test_order),
-		LIVE(test_odd_bytes),
-		LIVE(test_no_storm),
 		LIVE(test_late_and_rejoin),
 		LIVE(test_no_wakeups),
 	};
