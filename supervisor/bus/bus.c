@@ -21,6 +21,7 @@ static void on_failover(struct node *n, const struct keeper_failover_report *r, 
 {
 	bus_emit_failover(userdata, n, r);
 	bus_changes_twin(userdata, n);
+	bus_connection_reassert(userdata);
 }
 
 static void on_job_new(struct job *j, void *userdata)

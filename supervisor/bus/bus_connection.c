@@ -71,7 +71,7 @@ static void disconnect(struct bus *b)
 	ev_timer_stop(loop, &b->timer);
 	b->timer_at = USEC_INFINITY;
 	b->ready = b->has_name = false;
-	/* Both hold messages, which hold the bus; and who was who is void on the next bus. */
+	/* Both hold messages, which hold the bus; and nobody is left to be answered. */
 	bus_request_forget(b);
 	bus_access_forget(b);
 	if (b->sd)
@@ -111,6 +111,11 @@ static int on_name(sd_bus_message *reply, void *userdata, sd_bus_error *ret_erro
 	return 1;
 }
 
+static int request_name(struct bus *b)
+{
+	return sd_bus_request_name_async(b->sd, NULL, BUS_NAME, SD_BUS_NAME_QUEUE, on_name, b);
+}
+
 /* NameAcquired and NameLost come to us alone and need no match rule. */
 static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *ret_error _unused_)
 {
@@ -144,8 +149,7 @@ static void pump(struct bus *b)
 			continue;
 		/* Hello is answered: signals get through, and the name may be asked for. */
 		b->ready = true;
-		int q = sd_bus_request_name_async(
-			b->sd, NULL, BUS_NAME, SD_BUS_NAME_QUEUE, on_name, b);
+		int q = request_name(b);
 		if (q < 0)
 			r = q;
 	}
@@ -275,6 +279,13 @@ void bus_connection_nudge(struct bus *b)
 		b->backoff = BUS_BACKOFF_MIN;
 		schedule_retry(b);
 	}
+}
+
+/* A bus daemon that was rolled back to before we had our name still has our connection. */
+void bus_connection_reassert(struct bus *b)
+{
+	if (b->ready)
+		(void)request_name(b);
 }
 
 void bus_connection_done(struct bus *b)

@@ -24,8 +24,7 @@
 
 /* The bounds. Beyond them a client gets LimitsExceeded, or the connection is given up. */
 #define BUS_REQUESTS_MAX 64u                       /* calls that wait for a keeper */
-#define BUS_SENDERS_MAX 256u                       /* clients whose uid is remembered */
-#define BUS_WAITING_MAX 64u                        /* calls that wait for their sender's uid */
+#define BUS_QUESTIONS_MAX 64u                      /* calls that wait for their sender's uid */
 #define BUS_WRITE_QUEUE_MAX 8192u                  /* messages that the bus daemon does not take */
 #define BUS_MESSAGES_PER_WAKE 64u                  /* before the other watchers get their turn */
 #define BUS_CALL_TIMEOUT_USEC (10 * USEC_PER_SEC)  /* of our calls to the bus daemon */
@@ -34,7 +33,7 @@
 #define BUS_BACKOFF_MIN 0.05 /* seconds */
 #define BUS_BACKOFF_MAX 2.0
 
-struct bus_sender;
+struct bus_question;
 struct bus_request;
 
 /* The broadcast properties of a node as clients were last told them. */
@@ -84,8 +83,8 @@ struct bus {
 	bool dirty, nodes_stale, status_due;
 	struct bus_manager_view manager_view;
 
-	struct bus_sender *senders; /* most recently used first */
-	unsigned n_senders, n_waiting;
+	struct bus_question *questions;
+	unsigned n_questions;
 	struct bus_request *requests; /* oldest first */
 	unsigned n_requests;
 };
@@ -93,7 +92,8 @@ struct bus {
 /* bus_connection.c */
 void bus_connection_init(struct bus *b);
 void bus_connection_done(struct bus *b);
-void bus_connection_nudge(struct bus *b); /* something was started: it may be the bus */
+void bus_connection_nudge(struct bus *b);    /* something was started: it may be the bus */
+void bus_connection_reassert(struct bus *b); /* something was rolled back: it may be the bus */
 /* Split from joining so that a test can serve a socketpair. */
 _must_check_ int bus_add_objects(struct bus *b, sd_bus *sd);
 _must_check_ int bus_address_check(const char *address);
@@ -106,7 +106,7 @@ void bus_changes_manager(struct bus *b); /* also: nodes may have come or gone */
 void bus_changes_flush(struct bus *b);
 void bus_changes_done(struct bus *b);
 
-/* bus_access.c: act is called now, or when the sender's uid is known; b is its userdata. It is
+/* bus_access.c: act is called when the sender's uid is known; b is its userdata. It is
  * for methods of objects whose userdata is the bus, never a node (that may be gone by then). */
 int bus_privileged(
 	struct bus *b, sd_bus_message *msg, sd_bus_message_handler_t act, sd_bus_error *error);

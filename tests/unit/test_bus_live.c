@@ -102,7 +102,7 @@ static int client_stranger(void)
 	CHECK(setuid(65534) == 0);
 	OK(client_open(&bus));
 	OK(call(bus, "GetNode", &e, NULL, "s", "voxel", NULL));
-	for (int i = 0; i < 2; i++) { /* asked, then remembered */
+	for (int i = 0; i < 2; i++) {
 		CHECK(call(bus, "StopNode", &e, NULL, "ss", "voxel", "replace") < 0);
 		CHECK(sd_bus_error_has_name(&e, SD_BUS_ERROR_ACCESS_DENIED));
 	}
@@ -111,7 +111,7 @@ static int client_stranger(void)
 	return 0;
 }
 
-/* Calls of one sender keep their order, though the first has to wait for its uid. */
+/* Calls of one sender keep their order, though each has to wait for its uid. */
 static int client_order(void)
 {
 	sd_bus *bus = NULL;
