@@ -39,8 +39,10 @@ static void on_child(struct keeper *k, const struct twin_event *e)
 	struct wait_event end = wait_classify((struct wait_status){e->status}, false);
 	bool ok;
 
+	if (e->pid == k->spawned.anchor)
+		k->spawned.anchor = 0;
 	if (e->pid != k->pre_pid)
-		return; /* an anchor, or one that fell to us */
+		return;
 	start_check_exec(k);
 	ok = end.kind == WAIT_EXITED && end.exit_status == 0;
 	k->pre_pid = 0;

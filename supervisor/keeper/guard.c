@@ -91,14 +91,15 @@ void guard_note_end(struct keeper *k, int status)
 }
 
 /*
- * What the node left behind in its process group. The group's number may be somebody else's by
- * now only if no member of ours is left; then a process with that number exists, whereas our
- * group's founder has ended long since.
+ * All that is in the node's process group. Its number may be somebody else's by now only if no
+ * member of ours is left, and then a process with that number exists, whereas the founder of
+ * our group ended at once: once that is reaped, nobody may have the number as a pid.
  */
-static void kill_group(struct keeper *k, int sig)
+static bool kill_group(struct keeper *k, int sig)
 {
-	if (k->group > 1 && kill(k->group, 0) < 0 && errno == ESRCH)
-		(void)kill(-k->group, sig);
+	bool ours = k->spawned.anchor > 0 || (kill(k->group, 0) < 0 && errno == ESRCH);
+
+	return k->group > 1 && ours && kill(-k->group, sig) == 0;
 }
 
 static void kill_helper(struct keeper *k, int sig)
@@ -115,9 +116,9 @@ void guard_end_node(struct keeper *k, int sig)
 	if (k->main_pid > 0) {
 		/* The group has the node as well, unless it has made a group of its own; nobody
 		 * should get the signal twice. */
-		if (getpgid(k->main_pid) != k->group)
+		bool reached = kill_group(k, sig) && getpgid(k->main_pid) == k->group;
+		if (!reached)
 			(void)twin_kill(k->engine, sig);
-		kill_group(k, sig);
 		(void)twin_kill(k->engine, SIGCONT);
 	}
 	guard_expire_in(k, k->unit->timeout_stop_usec);
@@ -149,7 +150,7 @@ void guard_settle(struct keeper *k)
 {
 	if (k->main_pid > 0) {
 		twin_forget(k->engine);
-		kill_group(k, SIGKILL);
+		(void)kill_group(k, SIGKILL);
 		k->exec_exit = now_usec();
 	}
 	k->main_pid = k->pre_pid = k->group = 0;
