@@ -101,7 +101,8 @@ void bus_access_forget(struct bus *b)
 {
 	struct bus_question *q;
 	while ((q = b->questions)) {
-		question_unlink(q);
+		b->questions = q->next;
 		question_free(q);
 	}
+	b->n_questions = 0;
 }

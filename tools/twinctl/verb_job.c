@@ -128,9 +128,12 @@ int verb_job(struct context *c, int argc, char **argv)
 			     : strcmp(argv[0], "stop") == 0 ? "StopNode"
 							    : "RestartNode";
 	struct jobs jobs = {.list = calloc((size_t)argc, sizeof(struct wanted))};
-	int worst = jobs.list ? listen(c, &jobs) : EXIT_FAILURE, r;
+	int worst, r;
 
-	for (int i = 1; i < argc && c->bus && jobs.list; i++) {
+	if (!jobs.list)
+		return client_fail(c, argv[0], -ENOMEM, NULL);
+	worst = listen(c, &jobs);
+	for (int i = 1; i < argc && c->bus; i++) {
 		r = queue(c, &jobs, method, argv[i]);
 		worst = MAX2(worst, r);
 	}
