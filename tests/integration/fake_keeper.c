@@ -227,8 +227,10 @@ int main(int argc, char **argv)
 
 		poll(&p, 1, -1);
 		n = recv(control_fd, &m, sizeof(m), 0);
-		if (n == 0)
-			return 0; /* the supervisor is gone */
+		if (n == 0) { /* the supervisor is gone */
+			end_node();
+			return 0;
+		}
 		if (n == (ssize_t)sizeof(m))
 			obey(&m);
 	}
