@@ -103,16 +103,19 @@ static void skip(struct arm *a, int error, const char *reason)
 
 	a->n_skipped++;
 	snprintf(a->skip_reason, sizeof(a->skip_reason), "%s", reason);
-	if (error == -ENOTSUP && !a->refused) {
+	/* Once may be a moment of its life, or of its death; twice is what it is. */
+	a->refusals = error == -ENOTSUP ? a->refusals + 1 : 0;
+	if (a->refusals >= 2 && !a->refused) {
 		a->refused = true;
 		log_node(LOG_WARNING, k->unit->id, "cannot be armed: %s", reason);
 	} else if (news) {
 		log_node(LOG_INFO, k->unit->id, "checkpoint skipped: %s", reason);
 	}
 	answer(a, error, reason);
-	end_round(a, error == -ENOTSUP ? ARM_BACK_OFF
-		     : error == -EPERM ? USEC_INFINITY
-				       : k->unit->twin.interval);
+	if (error == -EPERM)
+		end_round(a, USEC_INFINITY);
+	else
+		end_round(a, a->refused ? ARM_BACK_OFF : k->unit->twin.interval);
 }
 
 static void took(struct arm *a, const struct twin_checkpoint *c)
@@ -122,6 +125,7 @@ static void took(struct arm *a, const struct twin_checkpoint *c)
 
 	a->n_checkpoints++;
 	a->refused = false;
+	a->refusals = 0;
 	a->n_threads = c->n_threads;
 	a->checkpoint_at = c->at / NSEC_PER_USEC;
 	arm_figures_add(&a->figures, c->freeze / NSEC_PER_USEC);
@@ -200,7 +204,7 @@ void arm_start(struct arm *a, usec_t delay)
 		return;
 	a->on = true;
 	a->searching = false;
-	if (!a->refused)
+	if (a->keeper->traced)
 		set_timer(a, MIN2(delay, t->interval));
 	arm_report(a);
 }
@@ -219,6 +223,7 @@ void arm_stop(struct arm *a)
 void arm_forget(struct arm *a)
 {
 	a->refused = false;
+	a->refusals = 0;
 	a->skip_reason[0] = '\0';
 	a->memory_at = 0;
 }

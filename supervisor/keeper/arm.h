@@ -36,9 +36,10 @@ struct arm {
 	struct keeper *keeper;
 	ev_timer timer;
 	bool on;
-	bool searching; /* in a round */
-	bool stopped;   /* by SIGSTOP */
-	bool refused;   /* -ENOTSUP or no permission: told once, tried seldom or never */
+	bool searching;    /* in a round */
+	bool stopped;      /* by SIGSTOP */
+	bool refused;      /* -ENOTSUP again, or no permission: told once, tried seldom or never */
+	unsigned refusals; /* -ENOTSUP in a row */
 	usec_t window_end, round_began;
 	uint64_t serial; /* of a request that waits for this round */
 	struct arm_figures figures;

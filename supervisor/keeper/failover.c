@@ -198,7 +198,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	snprintf(r.detail, sizeof(r.detail), "%s", s->lost);
 	k->main_pid = s->new_pid;
 	k->leaving = false;
-	k->arm.stopped = false;
+	k->arm.stopped = k->arm.refused = false;
 	/* What was asked for is no failure that could come again soon. */
 	if (in->event != GUARD_FAILOVER)
 		ladder_swapped(&k->ladder, now_usec());
