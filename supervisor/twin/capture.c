@@ -61,8 +61,11 @@ static void look_at_facts(struct twin_engine *e, struct thread *t)
 {
 	struct sched_param param = {0};
 	char name[32];
-	ssize_t len = proc_read(name, sizeof(name), "%d/task/%d/comm", e->pid, t->tid);
+	ssize_t len = 0;
 
+	/* Since a swap a thread may not have got to taking back its name yet. */
+	if (!e->scratch.data)
+		len = proc_read(name, sizeof(name), "%d/task/%d/comm", e->pid, t->tid);
 	if (len > 0) {
 		name[strcspn(name, "\n")] = '\0';
 		snprintf(t->name, sizeof(t->name), "%.15s", name);

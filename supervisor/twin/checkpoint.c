@@ -74,12 +74,33 @@ static int fork_in(struct injection *in, uint64_t flags, pid_t *ret)
 	return 0;
 }
 
+/* Fork; where the copy lacks mappings, find out which, and fork again with all of them. */
+static int fork_whole(struct twin_engine *e, struct twin *w, struct injection *in)
+{
+	int r, marked;
+
+	e->left_out.n = 0;
+	r = fork_in(in, FORK_FLAGS, &w->pid);
+	if (r < 0 || mappings_size(e->pid) == mappings_size(w->pid))
+		return r;
+	r = mappings_left_out(&e->left_out, e->pid, w->pid);
+	engine_kill_helper(e, w->pid);
+	w->pid = 0;
+	if (r < 0)
+		return r;
+	r = mappings_unmark(&e->left_out, in);
+	if (r == 0)
+		r = fork_in(in, FORK_FLAGS, &w->pid);
+	marked = mappings_mark(&e->left_out, in);
+	return r < 0 ? r : marked;
+}
+
 static int copy(
 	struct twin_engine *e, struct twin *w, struct thread *leader, struct twin_checkpoint *ret)
 {
 	struct injection in;
 	nsec_t begun;
-	int r = set_copy_options(e);
+	int r = set_copy_options(e), marked = 0;
 
 	if (r < 0)
 		return engine_fail(e, r, "ptrace options: %s", strerror(-r));
@@ -90,12 +111,20 @@ static int copy(
 	}
 	begun = now_nsec();
 	if (r == 0)
-		r = fork_in(&in, FORK_FLAGS, &w->pid);
+		r = mappings_unmark(&e->wiped, &in);
+	if (r == 0)
+		r = fork_whole(e, w, &in);
+	if (e->wiped.n > 0)
+		marked = mappings_mark(&e->wiped, &in);
 	ret->fork = now_nsec() - begun;
 	inject_end(&in);
 	leader->wait.disturbed += 2;
 	if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, ACTIVE_OPTIONS) < 0 && errno == ESRCH)
 		return engine_fail(e, -ESRCH, "the process is ending");
+	if (r == -ENOTSUP)
+		return engine_fail(e, r, "it has device memory that cannot be copied");
+	if (r == 0)
+		r = marked;
 	return r < 0 ? engine_fail(e, r, "fork: %s", strerror(-r)) : 0;
 }
 
@@ -217,19 +246,43 @@ static void remove_scratch(struct twin_engine *e)
 	inject_end(&in);
 }
 
+/* The first stop of a new holder. It leaves session and group, for it would keep the old pid in
+ * use as their number; being forked it leads no group, so setsid() cannot be refused. */
 static int settle_holder(struct twin_engine *e)
 {
-	int raw;
-	pid_t r;
+	struct injection in;
+	long result;
+	int raw, r;
 
 	if (!e->holder_fresh)
 		return 0;
 	e->holder_fresh = false;
 	r = engine_wait(e->holder, &raw);
-	if (r > 0 && wait_classify((struct wait_status){raw}, true).kind == WAIT_INTERRUPT_STOP)
-		return arch_get_regs(e->holder, &e->holder_regs);
-	e->holder = 0;
-	return -ESRCH;
+	if (r < 0)
+		return r;
+	if (wait_classify((struct wait_status){raw}, true).kind != WAIT_INTERRUPT_STOP) {
+		engine_handle(e, e->holder, raw);
+		return -ESRCH;
+	}
+	r = arch_get_regs(e->holder, &e->holder_regs);
+	if (r == 0)
+		r = inject_begin(e, e->holder, &e->holder_regs, false, &in);
+	if (r < 0)
+		return r;
+	r = inject_call(&in, SYS_setsid, (const uint64_t[6]){0}, &result);
+	inject_end(&in);
+	return r;
+}
+
+/* Slow, so rarely: programs mark mappings when they start, if at all. */
+static int look_for_wiped(struct twin_engine *e)
+{
+	unsigned n = e->n_checkpoints;
+
+	if (n != 0 && ((n & (n - 1)) != 0 || (n & 0x55555555u) == 0))
+		return 0;
+	e->wiped.n = 0;
+	return mappings_wiped(&e->wiped, e->pid);
 }
 
 static int check_possible(struct twin_engine *e)
@@ -265,6 +318,8 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	if (threads_reserve(e, e->n_threads + 16) < 0 || files_reserve(&w->files) < 0 ||
 		streams_reserve(&w->streams, e->files_now.n * 2) < 0)
 		return engine_fail(e, -EBUSY, "out of memory");
+	if (look_for_wiped(e) < 0)
+		return engine_fail(e, -EBUSY, "its mappings cannot be read");
 	w->pid = 0;
 	w->lost[0] = '\0';
 	cp.at = now_nsec();
@@ -291,6 +346,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		e->twins[i] = e->twins[i - 1];
 	e->twins[0] = w;
 	e->n_twins++;
+	e->n_checkpoints++;
 	while (e->n_twins > e->config.generations)
 		twin_slot_clear(e, e->n_twins - 1);
 	*ret = cp;

@@ -156,6 +156,7 @@ void twin_watch(struct twin_engine *e, pid_t pid)
 	e->traced = e->executed = e->ended = e->group_stopped = false;
 	e->fatal_tid = 0;
 	e->fault_seen = 0;
+	e->n_checkpoints = 0;
 	e->n_events = 0;
 }
 
@@ -261,6 +262,7 @@ static void handle_exec(struct twin_engine *e)
 	e->scratch.data = 0;
 	e->group_stopped = false;
 	e->executed = true;
+	e->n_checkpoints = 0;
 	e->streams_seen.n = 0;
 	if (engine_find_vdso(e, e->pid) < 0)
 		e->syscall_insn = 0;

@@ -18,6 +18,7 @@
 #include "supervisor/base/wait_status.h"
 #include "supervisor/twin/arch/arch.h"
 #include "supervisor/twin/files.h"
+#include "supervisor/twin/mappings.h"
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/twin.h"
 
@@ -128,7 +129,9 @@ struct twin_engine {
 	unsigned n_twins;
 	pid_t dying[32]; /* killed helpers not yet reaped */
 
-	uint64_t syscall_insn; /* in the active's vdso */
+	unsigned n_checkpoints;             /* of this program */
+	struct marked_list left_out, wiped; /* of the checkpoint under way */
+	uint64_t syscall_insn;              /* in the active's vdso */
 	timer_t deadline_timer;
 	bool deadline_timer_made, cannot_suspend_seccomp;
 	int ns_last_pid_fd;

@@ -323,6 +323,10 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	w->stepwise = !may_set_tid(w->pid);
 	r = map_scratch(e, w, &in);
 	if (r == 0)
+		r = mappings_mark(&e->left_out, &in);
+	if (r == 0)
+		r = mappings_mark(&e->wiped, &in);
+	if (r == 0)
 		r = leave_session(e, w, &in);
 	if (r == 0)
 		r = fill(e, w, frame);

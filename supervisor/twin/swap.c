@@ -303,6 +303,7 @@ static void let_go(struct twin_engine *e, struct twin *w)
 		(void)ptrace(PTRACE_SETOPTIONS, tt->tid, NULL, ACTIVE_OPTIONS);
 		if (!t)
 			continue;
+		memcpy(t->name, tt->name, sizeof(t->name));
 		t->tid_addr = tt->tid_addr;
 		t->tid_addr_known = true;
 		t->altstack = tt->altstack;

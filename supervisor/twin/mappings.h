@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Mappings that fork() leaves out or wipes: MADV_DONTFORK and MADV_WIPEONFORK (madvise(2)).
+ *
+ * A twin needs them like all others (V8 marks its whole heap so), hence they are unmarked for
+ * the copy and marked again, in the active and in the copy. That something was left out is seen
+ * by the size of the copy, what it was by comparing the two lists of mappings, both while all
+ * stands still. Wiped mappings show only in smaps, which is slow, so it is read at leisure and
+ * rarely: at the 1st, 4th, 16th, ... checkpoint of a program.
+ *
+ * Errors: negative errno. The list has a fixed size; -E2BIG where a program needs more.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/macro.h"
+
+#define MARKED_MAX 4096
+
+struct marked_range {
+	uint64_t start, end;
+	int unmark, mark; /* advice for madvise() */
+};
+struct marked_list {
+	struct marked_range items[MARKED_MAX];
+	unsigned n;
+};
+
+/* Total size of the mappings in pages, as /proc/PID/statm has it; 0 when unreadable. */
+uint64_t mappings_size(pid_t pid);
+/* Append what pid has and copy has not, marked MADV_DONTFORK. Both must stand still. */
+_must_check_ int mappings_left_out(struct marked_list *l, pid_t pid, pid_t copy);
+/* Append all that pid marked MADV_WIPEONFORK. */
+_must_check_ int mappings_wiped(struct marked_list *l, pid_t pid);
+
+struct injection;
+/* madvise() all, by an injection that has begun. What is gone meanwhile leaves the list. */
+_must_check_ int mappings_unmark(struct marked_list *l, struct injection *in);
+_must_check_ int mappings_mark(const struct marked_list *l, struct injection *in);
