@@ -318,7 +318,7 @@ static int allocate_jobs(struct manager *m, struct job **ret_list)
 			}
 			return -ENOMEM;
 		}
-		*j = (struct job){ .type = (enum job_type)(o->mark - 1), .node = o };
+		*j = (struct job){.type = (enum job_type)(o->mark - 1), .node = o};
 		*tail = j;
 		tail = &j->next;
 	}
@@ -343,6 +343,8 @@ static void install(struct manager *m, struct job *j)
 	j->node->job = j;
 	if (m->events.job_new)
 		m->events.job_new(j, m->events_userdata);
+	if (m->events.node_changed)
+		m->events.node_changed(j->node, m->events_userdata);
 }
 
 int job_transaction(struct manager *m, enum job_type type, struct node *n, const char *mode,

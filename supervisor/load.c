@@ -65,6 +65,8 @@ static int load_unit(struct manager *m, const char *id, const char *path)
 	else if (!n->load_error)
 		n->load_error = strdup(strerror(-r));
 	r = manager_insert_node(m, n);
+	if (r == -ENOSPC)
+		log_error("more than %d units", MANAGER_NODES_MAX);
 	if (r < 0)
 		node_free(n);
 	return r;
@@ -78,7 +80,7 @@ static int load_folder(struct manager *m, const char *folder)
 
 	if (!d) {
 		/* A folder of the default path need not be there. */
-		log_node(errno == ENOENT ? LOG_INFO : LOG_ERR, NULL, "unit path %s: %m", folder);
+		log_node(errno == ENOENT ? LOG_NOTICE : LOG_ERR, NULL, "unit path %s: %m", folder);
 		return 0;
 	}
 	while (r >= 0 && (e = readdir(d))) {

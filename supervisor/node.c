@@ -336,6 +336,10 @@ static void kill_orphan(struct node *n)
 	n->report.main_pid = 0;
 	if (!reap_is_child(pid))
 		return;
+	/* An old number may have come round as another node's keeper. */
+	for (const struct node *o = n->manager->nodes; o; o = o->next)
+		if (o->keeper_pid == pid)
+			return;
 	n->orphan_pid = pid;
 	log_node(LOG_ERR, n->id, "killing %d, which has no keeper any more", (int)pid);
 	kill(pid, SIGKILL);
