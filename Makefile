@@ -143,7 +143,7 @@ install: all
 	install -m 755 $(B)/twinit $(DESTDIR)$(SBINDIR)/twinit
 	install -m 755 $(B)/twinctl $(DESTDIR)$(PREFIX)/bin/twinctl
 	install -m 755 $(B)/twinit-keeper $(DESTDIR)$(LIBEXECDIR)/twinit-keeper
-	install -m 644 config/org.twinit1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/
+	install -m 644 supervisor/bus/org.twinit1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/
 	install -m 644 supervisor/bus/org.twinit1.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
 	install -m 644 $(wildcard units/*.ini) $(DESTDIR)$(LIBEXECDIR)/units/
 
