@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -59,7 +58,6 @@ static void look_at_sleep(struct twin_engine *e, struct thread *t)
 
 static void look_at_facts(struct twin_engine *e, struct thread *t)
 {
-	struct sched_param param = {0};
 	char name[32];
 	ssize_t len = 0;
 
@@ -70,10 +68,7 @@ static void look_at_facts(struct twin_engine *e, struct thread *t)
 		name[strcspn(name, "\n")] = '\0';
 		snprintf(t->name, sizeof(t->name), "%.15s", name);
 	}
-	t->sched_policy = sched_getscheduler(t->tid);
-	if (sched_getparam(t->tid, &param) == 0)
-		t->sched_priority = param.sched_priority;
-	t->nice = getpriority(PRIO_PROCESS, (id_t)t->tid);
+	schedule_read(t->tid, &t->sched);
 	if (sched_getaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0)
 		CPU_ZERO(&t->affinity);
 }

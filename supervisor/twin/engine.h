@@ -7,7 +7,7 @@
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
  * signals.c, restart.c (interrupted calls), capture.c (what is read of a frozen thread), image.c (a
  * twin made ready to run at leisure), checkpoint.c, swap.c, files.c and epoll.c (descriptors),
- * streams.c (TCP), procfs.c (/proc without allocation).
+ * streams.c (TCP), schedule.c, procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -21,6 +21,17 @@
 #include "supervisor/twin/mappings.h"
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/twin.h"
+
+/* struct sched_attr of sched_setattr(2): linux/sched/types.h and libc's <sched.h> exclude each
+ * other. */
+struct schedule {
+	uint32_t size, policy; /* size 0: unknown */
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+	uint32_t util_min, util_max;
+};
 
 /* A call of which the kernel forgets how long it has waited when it is interrupted. */
 struct wait_record {
@@ -43,7 +54,7 @@ struct thread {
 	int crash_signal; /* caught, and perhaps still being handled; 0: none */
 	long restart_nr;  /* the call behind a restart_syscall; -1: unknown */
 	char name[16];
-	int sched_policy, sched_priority, nice;
+	struct schedule sched;
 	cpu_set_t affinity;
 	int syscall_fd;           /* /proc/TID/syscall */
 	uint64_t look_switches;   /* voluntary switches; read where a timeout is to be kept */
@@ -60,7 +71,7 @@ struct thread {
 /* What is known of a twin's thread beside its frame. */
 struct twin_thread {
 	pid_t tid;
-	int sched_policy, sched_priority, nice;
+	struct schedule sched;
 	cpu_set_t affinity;
 	char name[16];
 	uint64_t tid_addr;
@@ -182,6 +193,13 @@ _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 void signals_handle(struct twin_engine *e, struct thread *t, int sig);
 /* Inside a freeze, after capture_thread(): somebody is still in the handler of a crash. */
 bool signals_in_crash_handler(struct twin_engine *e);
+
+/* schedule.c: tasks that somebody waits for are given the keeper's class, so that a busy machine
+ * does not make a failover wait; the rest of a task's life it has its own. No return values:
+ * where it is not permitted, all is as it was, only later. */
+void schedule_read(pid_t tid, struct schedule *ret);
+void schedule_boost(pid_t tid);
+void schedule_restore(pid_t tid, const struct schedule *attr);
 
 /* freeze.c */
 _must_check_ int engine_freeze(struct twin_engine *e);

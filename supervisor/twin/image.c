@@ -160,9 +160,7 @@ static int fill_thread(
 	arch_build_frame(image + frame_at, w->data + frame_at, &regs, &t->xstate, t->sigmask,
 		&t->altstack, &rt->frame_sp);
 	w->threads[i] = (struct twin_thread){.tid = t->tid,
-		.sched_policy = t->sched_policy,
-		.sched_priority = t->sched_priority,
-		.nice = t->nice,
+		.sched = t->sched,
 		.affinity = t->affinity,
 		.tid_addr = t->tid_addr,
 		.altstack = t->altstack,

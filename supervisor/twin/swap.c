@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -39,6 +38,10 @@ static int reap_active(struct twin_engine *e)
 {
 	int r = 0;
 
+	FOREACH_THREAD(e, t)
+	{
+		schedule_boost(t->tid);
+	}
 	if (kill(e->pid, SIGKILL) < 0 && errno != ESRCH)
 		return engine_fail(e, -errno, "kill: %s", strerror(errno));
 	engine_deadline_set(e, REAP_DEADLINE);
@@ -237,6 +240,7 @@ static int run_template(struct twin_engine *e, struct twin *w)
 		CPU_SET(cpu, &here);
 		(void)sched_setaffinity(w->pid, sizeof(here), &here);
 	}
+	schedule_boost(w->pid); /* what it clones inherits that, until let go */
 	arch_prepare_routine(&regs, w->code, w->data);
 	r = arch_set_regs(w->pid, &regs);
 	if (r == 0)
@@ -277,29 +281,15 @@ static int build(struct twin_engine *e, struct twin *w)
 	return r;
 }
 
-static void set_schedule(const struct twin *w, const struct twin_thread *t)
-{
-	const struct twin_thread *leader = &w->threads[0];
-
-	/* The leader's policy and nice value came with the clone. */
-	if (t->sched_policy >= 0 && (t->sched_policy != leader->sched_policy ||
-					    t->sched_priority != leader->sched_priority)) {
-		struct sched_param param = {.sched_priority = t->sched_priority};
-		(void)sched_setscheduler(t->tid, t->sched_policy, &param);
-	}
-	if (t->nice != leader->nice)
-		(void)setpriority(PRIO_PROCESS, (id_t)t->tid, t->nice);
-	if (CPU_COUNT(&t->affinity) > 0)
-		(void)sched_setaffinity(t->tid, sizeof(t->affinity), &t->affinity);
-}
-
 static void let_go(struct twin_engine *e, struct twin *w)
 {
 	for (unsigned i = 0; i < w->n_threads; i++) {
 		struct twin_thread *tt = &w->threads[i];
 		struct thread *t = thread_add(e, tt->tid);
 
-		set_schedule(w, tt);
+		schedule_restore(tt->tid, &tt->sched);
+		if (CPU_COUNT(&tt->affinity) > 0)
+			(void)sched_setaffinity(tt->tid, sizeof(tt->affinity), &tt->affinity);
 		(void)ptrace(PTRACE_SETOPTIONS, tt->tid, NULL, ACTIVE_OPTIONS);
 		if (!t)
 			continue;
