@@ -23,39 +23,6 @@
 #define PR_GET_TID_ADDRESS 40
 #endif
 
-static uint64_t milliseconds_field(const char *text, const char *key)
-{
-	const char *p = strstr(text, key);
-	double v = 0;
-
-	if (p && (p = strchr(p, ':')))
-		v = strtod(p + 1, NULL);
-	return (uint64_t)(v * 1e6);
-}
-
-/* When the thread fell asleep, from the scheduler's own books; its clock is not ours, so our own
- * entry gives the difference, good to a tick. */
-static void look_at_sleep(struct twin_engine *e, struct thread *t)
-{
-	char text[4096], self[4096];
-	uint64_t theirs, ours;
-	const char *p;
-
-	t->look_asleep_since = 0;
-	t->look_switches = 0;
-	if (proc_read(text, sizeof(text), "%d/task/%d/sched", e->pid, t->tid) <= 0)
-		return;
-	p = strstr(text, "nr_voluntary_switches");
-	if (p && (p = strchr(p, ':')))
-		t->look_switches = strtoull(p + 1, NULL, 10);
-	if (proc_read(self, sizeof(self), "thread-self/sched") <= 0)
-		return;
-	theirs = milliseconds_field(text, "se.exec_start");
-	ours = milliseconds_field(self, "se.exec_start");
-	if (theirs && ours >= theirs)
-		t->look_asleep_since = now_nsec() - (ours - theirs);
-}
-
 static void look_at_facts(struct twin_engine *e, struct thread *t)
 {
 	char name[32];
@@ -77,7 +44,6 @@ static void look_at_facts(struct twin_engine *e, struct thread *t)
 static bool look_at_thread(struct twin_engine *e, struct thread *t)
 {
 	char text[256], path[64];
-	long nr;
 
 	if (t->syscall_fd < 0) {
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", e->pid, t->tid);
@@ -86,16 +52,7 @@ static bool look_at_thread(struct twin_engine *e, struct thread *t)
 	look_at_facts(e, t);
 	if (t->syscall_fd < 0 || proc_reread(t->syscall_fd, text, sizeof(text)) <= 0)
 		return false;
-	if (text[0] < '0' || text[0] > '9')
-		return false;
-	nr = strtol(text, NULL, 10);
-#ifdef SYS_epoll_wait
-	if (nr == SYS_epoll_wait)
-		look_at_sleep(e, t);
-#endif
-	if (nr == SYS_epoll_pwait)
-		look_at_sleep(e, t);
-	return true;
+	return text[0] >= '0' && text[0] <= '9';
 }
 
 static int look_at_process(struct twin_engine *e)
@@ -196,7 +153,6 @@ int capture_once(struct twin_engine *e, struct thread *t)
 		t->altstack_queries++;
 	}
 	inject_end(&in);
-	t->wait.disturbed += 4;
 	return r;
 }
 

@@ -118,7 +118,6 @@ static int copy(
 		marked = mappings_mark(&e->wiped, &in);
 	ret->fork = now_nsec() - begun;
 	inject_end(&in);
-	leader->wait.disturbed += 2;
 	if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, ACTIVE_OPTIONS) < 0 && errno == ESRCH)
 		return engine_fail(e, -ESRCH, "the process is ending");
 	if (r == -ENOTSUP)
@@ -163,7 +162,7 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 		if (why)
 			return engine_fail(e, -ENOTSUP, "%s", why);
 		*ret_quiet &= restart_is_blocked(&t->regs);
-		if (restart_mend_active(t, now)) {
+		if (restart_mend_active(e->pid, t, now)) {
 			r = arch_set_regs(t->tid, &t->regs);
 			if (r < 0)
 				return engine_fail(e, r, "thread %d: %s", t->tid, strerror(-r));

@@ -56,9 +56,7 @@ struct thread {
 	char name[16];
 	struct schedule sched;
 	cpu_set_t affinity;
-	int syscall_fd;           /* /proc/TID/syscall */
-	uint64_t look_switches;   /* voluntary switches; read where a timeout is to be kept */
-	nsec_t look_asleep_since; /* 0: unknown */
+	int syscall_fd; /* /proc/TID/syscall */
 	struct wait_record wait;
 	/* of the freeze under way */
 	struct arch_regs regs;
@@ -217,6 +215,7 @@ struct injection {
 	uint64_t saved_mask;
 	cpu_set_t saved_affinity;
 	bool pinned, restore;
+	unsigned steps; /* each is a voluntary switch of the task */
 };
 _must_check_ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	bool restore, struct injection *ret);
@@ -226,7 +225,7 @@ _must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
 
 /* restart.c */
 /* Make the interruption of a frozen thread invisible when it goes on; true if regs changed. */
-bool restart_mend_active(struct thread *t, nsec_t now);
+bool restart_mend_active(pid_t pid, struct thread *t, nsec_t now);
 /* The registers with which a twin's thread makes its interrupted call again; -EBUSY when the
  * call is not known. */
 _must_check_ int restart_for_twin(const struct thread *t, struct arch_regs *ret);

@@ -58,6 +58,7 @@ static int step_once(struct injection *in)
 
 	if (ptrace(PTRACE_SINGLESTEP, in->tid, NULL, NULL) < 0)
 		return -errno;
+	in->steps++;
 	do
 		r = engine_wait(in->tid, &raw);
 	while (r == -EINTR);
@@ -104,6 +105,10 @@ int inject_call(struct injection *in, long nr, const uint64_t args[6], long *ret
 
 void inject_end(struct injection *in)
 {
+	struct thread *t = thread_find(in->e, in->tid);
+
+	if (t)
+		t->wait.disturbed += in->steps;
 	if (in->pinned)
 		(void)sched_setaffinity(in->tid, sizeof(in->saved_affinity), &in->saved_affinity);
 	if (!in->restore)

@@ -18,6 +18,7 @@
 #include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
 
 #define ERESTARTSYS 512
 #define ERESTARTNOINTR 513
@@ -66,14 +67,25 @@ static bool has_timeout_in_register(long nr)
 	return nr == SYS_epoll_pwait;
 }
 
+static uint64_t voluntary_switches(pid_t pid, pid_t tid)
+{
+	char text[4096];
+	uint64_t n = 0;
+
+	if (proc_read(text, sizeof(text), "%d/task/%d/status", pid, tid) < 0 ||
+		proc_field(text, "voluntary_ctxt_switches", 10, &n) < 0)
+		return 0;
+	return n;
+}
+
 /* The same wait as at the last freeze: same call, and the thread slept through in between but
  * for the switches that we caused. */
-static bool is_same_wait(const struct thread *t, long nr)
+static bool is_same_wait(const struct thread *t, long nr, uint64_t switches)
 {
 	const struct wait_record *w = &t->wait;
 
-	if (w->deadline == 0 || w->nr != nr || w->sp != arch_sp(&t->regs) ||
-		t->look_switches != w->switches + w->disturbed)
+	if (w->deadline == 0 || w->nr != nr || w->sp != arch_sp(&t->regs) || switches == 0 ||
+		switches != w->switches + w->disturbed)
 		return false;
 	for (unsigned i = 0; i < ELEMENTSOF(w->args); i++)
 		if (w->args[i] != arch_syscall_arg(&t->regs, i))
@@ -81,22 +93,24 @@ static bool is_same_wait(const struct thread *t, long nr)
 	return true;
 }
 
-/* Cut a timeout in milliseconds to what remains of it. */
-static void keep_deadline(struct thread *t, long nr, nsec_t now)
+/*
+ * Cut a timeout in milliseconds to what remains of it. When a wait began before its first freeze
+ * is not known, so that much it ends late, once: by no more than the time between two freezes.
+ */
+static void keep_deadline(pid_t pid, struct thread *t, long nr, nsec_t now)
 {
 	struct wait_record *w = &t->wait;
 	int timeout = (int)arch_syscall_arg(&t->regs, 3);
+	uint64_t switches;
 	nsec_t left;
 
 	if (timeout <= 0) {
 		w->deadline = 0;
 		return;
 	}
-	if (!is_same_wait(t, nr)) {
-		nsec_t since = t->look_asleep_since && t->look_asleep_since < now
-				       ? t->look_asleep_since
-				       : now;
-		w->deadline = since + (nsec_t)timeout * 1000000;
+	switches = voluntary_switches(pid, t->tid);
+	if (!is_same_wait(t, nr, switches)) {
+		w->deadline = now + (nsec_t)timeout * 1000000;
 		w->nr = nr;
 		w->sp = arch_sp(&t->regs);
 	}
@@ -104,11 +118,11 @@ static void keep_deadline(struct thread *t, long nr, nsec_t now)
 	arch_set_syscall_arg(&t->regs, 3, MIN2((left + 999999) / 1000000, (nsec_t)timeout));
 	for (unsigned i = 0; i < ELEMENTSOF(w->args); i++)
 		w->args[i] = arch_syscall_arg(&t->regs, i);
-	w->switches = t->look_switches;
-	w->disturbed = 2; /* once to stop, once to sleep again */
+	w->switches = switches;
+	w->disturbed = 2; /* once to sleep again, once to stop the next time */
 }
 
-bool restart_mend_active(struct thread *t, nsec_t now)
+bool restart_mend_active(pid_t pid, struct thread *t, nsec_t now)
 {
 	long nr, result;
 
@@ -121,7 +135,7 @@ bool restart_mend_active(struct thread *t, nsec_t now)
 	if (result != -EINTR || acts_twice(nr))
 		return false;
 	if (has_timeout_in_register(nr))
-		keep_deadline(t, nr, now);
+		keep_deadline(pid, t, nr, now);
 	arch_set_restart(&t->regs, nr, -ERESTARTNOHAND);
 	return true;
 }
