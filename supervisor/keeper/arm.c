@@ -112,10 +112,15 @@ static void skip(struct arm *a, int error, const char *reason)
 		log_node(LOG_INFO, k->unit->id, "checkpoint skipped: %s", reason);
 	}
 	answer(a, error, reason);
+	/* A node is not left without a fresh twin for a long interval because of one moment. */
 	if (error == -EPERM)
 		end_round(a, USEC_INFINITY);
+	else if (a->refused)
+		end_round(a, ARM_BACK_OFF);
+	else if (a->stopped)
+		end_round(a, k->unit->twin.interval);
 	else
-		end_round(a, a->refused ? ARM_BACK_OFF : k->unit->twin.interval);
+		end_round(a, MIN2(k->unit->twin.interval, ARM_SKIPPED));
 }
 
 static void took(struct arm *a, const struct twin_checkpoint *c)

@@ -90,6 +90,8 @@ static void on_event(struct keeper *k, const struct twin_event *e, nsec_t seen)
 	case TWIN_EVENT_CONTINUED:
 		log_node(LOG_INFO, k->unit->id, "continued");
 		k->arm.stopped = false;
+		if (k->arm.on)
+			arm_start(&k->arm, ARM_AGAIN);
 		break;
 	case TWIN_EVENT_TWIN_LOST:
 		log_node(LOG_WARNING, k->unit->id, "twin %d was killed", e->pid);
