@@ -16,8 +16,11 @@
  * between two looks says nothing about the present. */
 #define STILL_MIN 1500000ULL
 #define STILL_MAX 60000000ULL
-/* A thread may set its alternate stack after it was first seen; runtimes do so at its start. */
+/* A thread may change its alternate stack at any time, but one that stands where it stood at the
+ * last freeze goes round in its loop; runtimes set it when a thread starts. */
 #define ALTSTACK_QUERIES 2
+/* linux/rseq.h: struct rseq has the address of the current critical section at 8. */
+#define RSEQ_CS_OFFSET 8
 
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
@@ -130,14 +133,53 @@ static int call_with_output(
 	return image_write(in->tid, at, kept, sizeof(kept)) < 0 ? -EFAULT : r;
 }
 
+/*
+ * A thread stopped inside a restartable sequence. The kernel sends it to the abort handler when
+ * it goes on, but not where we make it run elsewhere first (an injected call: the kernel then
+ * takes the sequence for left), and not in a twin, whose registration is a fresh one. So it is
+ * done here, as kernel/rseq.c does it. True if the registers changed.
+ */
+static bool abort_rseq(struct thread *t)
+{
+	struct {
+		uint32_t version, flags;
+		uint64_t start, length, abort;
+	} cs;
+	uint64_t ptr;
+
+	if (!t->rseq || image_read(t->tid, t->rseq + RSEQ_CS_OFFSET, &ptr, sizeof(ptr)) < 0 ||
+		!ptr || image_read(t->tid, ptr, &cs, sizeof(cs)) < 0)
+		return false;
+	if (arch_ip(&t->regs) - cs.start >= cs.length)
+		return false;
+	arch_set_ip(&t->regs, cs.abort);
+	return true;
+}
+
+bool capture_rseq(struct thread *t)
+{
+	struct __ptrace_rseq_configuration rseq;
+
+	t->rseq = 0;
+	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, t->tid, sizeof(rseq), &rseq) <= 0)
+		return false;
+	t->rseq = rseq.rseq_abi_pointer;
+	t->rseq_len = rseq.rseq_abi_size;
+	t->rseq_sig = rseq.signature;
+	return abort_rseq(t);
+}
+
 /* What never or rarely changes and can only be asked by the thread itself. */
 int capture_once(struct twin_engine *e, struct thread *t)
 {
 	struct injection in;
 	int r;
 
-	if (t->tid_addr_known && t->altstack_queries >= ALTSTACK_QUERIES)
+	if (t->tid_addr_known && t->altstack_queries >= ALTSTACK_QUERIES &&
+		t->last_ip == arch_ip(&t->regs) && t->last_sp == arch_sp(&t->regs))
 		return 0;
+	t->last_ip = arch_ip(&t->regs);
+	t->last_sp = arch_sp(&t->regs);
 	r = inject_begin(e, t->tid, &t->regs, true, &in);
 	if (r < 0)
 		return r;
@@ -158,12 +200,12 @@ int capture_once(struct twin_engine *e, struct thread *t)
 
 int capture_thread(struct twin_engine *e, struct thread *t)
 {
-	struct __ptrace_rseq_configuration rseq;
 	void *head = NULL;
 	size_t len = 0;
 	int r;
 
-	(void)e;
+	if (t->sched.size == 0) /* born since the look */
+		look_at_facts(e, t);
 	r = arch_get_xstate(t->tid, &t->xstate);
 	if (r < 0)
 		return r;
@@ -173,11 +215,5 @@ int capture_thread(struct twin_engine *e, struct thread *t)
 		len = 0;
 	t->robust_head = (uint64_t)head;
 	t->robust_len = head ? len : 0;
-	t->rseq = 0;
-	if (ptrace(PTRACE_GET_RSEQ_CONFIGURATION, t->tid, sizeof(rseq), &rseq) > 0) {
-		t->rseq = rseq.rseq_abi_pointer;
-		t->rseq_len = rseq.rseq_abi_size;
-		t->rseq_sig = rseq.signature;
-	}
 	return 0;
 }

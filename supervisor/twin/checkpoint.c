@@ -162,7 +162,8 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 		if (why)
 			return engine_fail(e, -ENOTSUP, "%s", why);
 		*ret_quiet &= restart_is_blocked(&t->regs);
-		if (restart_mend_active(e->pid, t, now)) {
+		bool changed = restart_mend_active(e->pid, t, now);
+		if (capture_rseq(t) || changed) {
 			r = arch_set_regs(t->tid, &t->regs);
 			if (r < 0)
 				return engine_fail(e, r, "thread %d: %s", t->tid, strerror(-r));

@@ -50,6 +50,7 @@ struct thread {
 	bool tid_addr_known;
 	uint64_t tid_addr;
 	unsigned altstack_queries;
+	uint64_t last_ip, last_sp; /* at the freeze before */
 	struct arch_altstack altstack;
 	int crash_signal; /* caught, and perhaps still being handled; 0: none */
 	long restart_nr;  /* the call behind a restart_syscall; -1: unknown */
@@ -238,6 +239,9 @@ const char *restart_unsupported(const struct arch_regs *r); /* NULL: fine */
 _must_check_ int capture_look(struct twin_engine *e, bool *ret_quiet); /* outside the freeze */
 _must_check_ int capture_thread(struct twin_engine *e, struct thread *t);
 _must_check_ int capture_once(struct twin_engine *e, struct thread *t);
+
+/* Its rseq registration; true if the registers were changed to abort a sequence. */
+bool capture_rseq(struct thread *t);
 
 /* image.c */
 _must_check_ int image_prepare(struct twin_engine *e, struct twin *w);

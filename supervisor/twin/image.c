@@ -21,14 +21,6 @@
 
 #define PAGE 4096ULL
 #define TWIN_OOM_SCORE_ADJ "1000"
-/* linux/rseq.h: struct rseq has the address of the current critical section at 8. */
-#define RSEQ_CS_OFFSET 8
-
-struct rseq_section {
-	uint32_t version, flags;
-	uint64_t start, length, abort;
-};
-
 int image_write(pid_t pid, uint64_t at, const void *data, size_t len)
 {
 	struct iovec mine = {(void *)data, len}, theirs = {(void *)at, len};
@@ -84,30 +76,6 @@ static int map_scratch(struct twin_engine *e, struct twin *w, struct injection *
 	return 0;
 }
 
-/*
- * A thread stopped inside a restartable sequence: the kernel would send the original to the
- * abort handler when it goes on. The twin's thread gets a fresh registration, so this is done
- * here.
- */
-static int abort_rseq(struct twin *w, const struct thread *t, struct arch_regs *regs)
-{
-	struct rseq_section cs;
-	uint64_t ptr, zero = 0;
-	int r;
-
-	if (!t->rseq)
-		return 0;
-	r = image_read(w->pid, t->rseq + RSEQ_CS_OFFSET, &ptr, sizeof(ptr));
-	if (r < 0 || !ptr)
-		return r;
-	r = image_read(w->pid, ptr, &cs, sizeof(cs));
-	if (r < 0)
-		return r;
-	if (arch_ip(regs) - cs.start < cs.length)
-		arch_set_ip(regs, cs.abort);
-	return image_write(w->pid, t->rseq + RSEQ_CS_OFFSET, &zero, sizeof(zero));
-}
-
 static size_t layout(struct twin *w, unsigned n_threads, size_t frame)
 {
 	size_t at = sizeof(struct routine_args);
@@ -134,8 +102,6 @@ static int fill_thread(
 	struct arch_regs regs;
 	int r = restart_for_twin(t, &regs);
 
-	if (r == 0)
-		r = abort_rseq(w, t, &regs);
 	if (r < 0)
 		return r;
 	/* The first is the leader: a process of its own, and a child of the tracer. */

@@ -38,12 +38,13 @@ static int reap_active(struct twin_engine *e)
 {
 	int r = 0;
 
+	if (kill(e->pid, SIGKILL) < 0 && errno != ESRCH)
+		return engine_fail(e, -errno, "kill: %s", strerror(errno));
+	/* None of them will see user mode again. */
 	FOREACH_THREAD(e, t)
 	{
 		schedule_boost(t->tid);
 	}
-	if (kill(e->pid, SIGKILL) < 0 && errno != ESRCH)
-		return engine_fail(e, -errno, "kill: %s", strerror(errno));
 	engine_deadline_set(e, REAP_DEADLINE);
 	while (!e->ended) {
 		int raw;
