@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Victims, each in three ways: frozen many times without a swap, swapped at random moments after
+ * different deaths, and swapped in chains where every twin is a copy of a twin.
+ *
+ * VICTIM_ROUNDS: freezes; VICTIM_SWAPS: swaps; VICTIM_SEED: of the random moments. An argument
+ * is a pattern of test names, as in test_victims 'epoll*'.
+ */
+#include "tests/unit/test_victim_run.h"
+
+enum victim_flag {
+	CHURN = 1,       /* its threads come and go */
+	FREEZE_ONLY = 2, /* what it checks does not survive a swap by its nature */
+	PESTERED = 4,    /* gets signals that are ignored by default, which nobody may notice */
+};
+
+struct victim_kind {
+	const char *name;
+	unsigned flags;
+	unsigned pace;  /* progress between two freezes; 0: 1 */
+	unsigned share; /* of the rounds, in percent; 0: 100 */
+};
+
+static const struct victim_kind kinds[] = {
+	{.name = "one_thread"},
+	{.name = "sixteen_threads"},
+	{.name = "epoll_timeouts"},
+	{.name = "epoll_timeouts", .flags = FREEZE_ONLY, .pace = 18, .share = 40},
+	{.name = "mutex_kinds"},
+	{.name = "avx_state"},
+	{.name = "blocking_calls", .flags = PESTERED},
+	{.name = "files"},
+	{.name = "static_node"},
+	{.name = "threads_300", .share = 25},
+	{.name = "altstack"},
+	{.name = "rseq"},
+	{.name = "robust_list", .flags = CHURN},
+	{.name = "session"},
+	{.name = "group"},
+	{.name = "user_nobody"},
+	{.name = "forks_children"},
+	{.name = "execs_itself", .flags = FREEZE_ONLY},
+	{.name = "thread_churn", .flags = CHURN},
+	{.name = "malloc_churn"},
+	{.name = "signals"},
+	{.name = "process_state"},
+};
+
+enum way { FROZEN, SWAPPED, CHAINED, WAYS };
+static const char *const way_names[] = {"frozen", "swapped", "in chains"};
+
+struct test_case {
+	const struct victim_kind *kind;
+	enum way way;
+	char name[48];
+};
+
+static uint32_t random_state;
+
+static unsigned random_below(unsigned n)
+{
+	return victim_random(&random_state) % n;
+}
+
+/* Some hundred microseconds, so that moments do not fall into step with the victim. */
+static void drift(void)
+{
+	nsec_t until = now_nsec() + random_below(1500) * NSEC_PER_USEC;
+	while (now_nsec() < until)
+		sched_yield();
+}
+
+static void pester(const struct victim_run *r)
+{
+	struct tid_set tids;
+
+	list_tids(r->pid, &tids);
+	kill(r->pid, SIGWINCH);
+	if (tids.n > 0)
+		syscall(SYS_tgkill, r->pid, tids.tids[random_below(tids.n)], SIGURG);
+}
+
+static void freeze_many_times(struct victim_run *r, const struct victim_kind *kind)
+{
+	unsigned rounds =
+		env_number("VICTIM_ROUNDS", 200) * (kind->share ? kind->share : 100) / 100;
+
+	for (unsigned i = 0; i < rounds; i++) {
+		struct twin_checkpoint cp;
+		if (!run_checkpoint(r, &cp) || !run_progress(r, kind->pace ? kind->pace : 1))
+			return;
+		if (kind->flags & PESTERED)
+			pester(r);
+	}
+}
+
+static bool die_somehow(struct victim_run *r)
+{
+	static const int signals[] = {SIGSEGV, SIGKILL, SIGABRT, SIGTERM};
+	static const enum victim_command commands[] = {
+		VICTIM_ABORT, VICTIM_SEGV, VICTIM_EXIT, VICTIM_EXIT_BY_THREAD};
+	unsigned how = random_below(ELEMENTSOF(signals) + ELEMENTSOF(commands));
+
+	if (how < ELEMENTSOF(signals))
+		(void)twin_kill(r->e, signals[how]);
+	else
+		atomic_store(&r->shared->command, commands[how - ELEMENTSOF(signals)]);
+	return run_await_end(r);
+}
+
+static bool swap_and_check(
+	struct victim_run *r, const struct victim_kind *kind, const struct tid_set *before)
+{
+	struct twin_swap sw;
+	struct tid_set after;
+	int error;
+
+	if (atomic_load(&r->shared->failed))
+		return run_fail(r, "%s", r->shared->message);
+	error = twin_swap(r->e, 0, &sw);
+	if (error < 0)
+		return run_fail(r, "swap: %d, %s", error, twin_reason(r->e));
+	list_tids(r->pid, &after);
+	r->end = (struct twin_event){0};
+	if (sw.new_pid != r->pid || twin_active_pid(r->e) != r->pid)
+		return run_fail(r, "pid %d, not %d", sw.new_pid, r->pid);
+	if (!(kind->flags & CHURN) && !same_tids(before, &after))
+		return run_fail(r, "%u threads, not the same as the %u before", after.n, before->n);
+	return true;
+}
+
+static void swap_many_times(struct victim_run *r, const struct victim_kind *kind)
+{
+	unsigned swaps = env_number("VICTIM_SWAPS", 30);
+
+	for (unsigned i = 0; i < swaps; i++) {
+		struct twin_checkpoint cp;
+		struct tid_set tids;
+
+		drift();
+		if (!run_checkpoint(r, &cp))
+			return;
+		list_tids(r->pid, &tids);
+		if (!run_progress(r, random_below(4)))
+			return;
+		if (kind->flags & PESTERED)
+			pester(r);
+		drift();
+		if (!die_somehow(r) || !swap_and_check(r, kind, &tids) || !run_progress(r, 1))
+			return;
+	}
+}
+
+/* No pause between a swap and the next checkpoint: twins of twins of twins. */
+static void swap_in_chains(struct victim_run *r, const struct victim_kind *kind)
+{
+	unsigned swaps = env_number("VICTIM_SWAPS", 30);
+
+	for (unsigned i = 0; i < swaps; i++) {
+		struct twin_checkpoint cp;
+		struct tid_set tids;
+
+		if (!run_checkpoint(r, &cp))
+			return;
+		list_tids(r->pid, &tids);
+		if (!swap_and_check(r, kind, &tids))
+			return;
+		if (i % 10 == 9 && !run_progress(r, 2))
+			return;
+	}
+}
+
+static void run_case(void **state)
+{
+	const struct test_case *c = *state;
+	char fds_before[1024], fds_after[1024];
+	struct victim_run r;
+
+	list_own_fds(fds_before, sizeof(fds_before));
+	if (run_begin(&r, c->kind->name, 1, c->way != FROZEN)) {
+		if (c->way == FROZEN)
+			freeze_many_times(&r, c->kind);
+		else if (c->way == SWAPPED)
+			swap_many_times(&r, c->kind);
+		else
+			swap_in_chains(&r, c->kind);
+	}
+	run_end(&r);
+	if (r.skipped > 0)
+		print_message("             %u checkpoints put off\n", r.skipped);
+	list_own_fds(fds_after, sizeof(fds_after));
+	assert_string_equal(fds_before, fds_after);
+}
+
+int main(int argc, char **argv)
+{
+	static struct test_case cases[ELEMENTSOF(kinds) * WAYS];
+	static struct CMUnitTest tests[ELEMENTSOF(cases)];
+	size_t n = 0;
+
+	run_seed = random_state = env_number("VICTIM_SEED", (unsigned)now_nsec());
+	print_message("VICTIM_SEED=%u\n", run_seed);
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
+		for (enum way w = FROZEN; w < WAYS; w++) {
+			struct test_case *c = &cases[n];
+			if (w != FROZEN && (kinds[i].flags & FREEZE_ONLY))
+				continue;
+			*c = (struct test_case){.kind = &kinds[i], .way = w};
+			snprintf(c->name, sizeof(c->name), "%s %s", kinds[i].name, way_names[w]);
+			tests[n++] = (struct CMUnitTest){
+				.name = c->name, .test_func = run_case, .initial_state = c};
+		}
+	return _cmocka_run_group_tests("victims", tests, n, NULL, NULL);
+}
