@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node with a memory: counts, and says how far it is, over a socket.
+
+counter.py ADDRESS [--threads=N] [--notify] [--watchdog] [--gate=PIPE]
+
+ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
+cwd, env NAME, hang (never answers, and sends no WATCHDOG=1), exit STATUS, signal NUMBER, exec.
+"""
+import os
+import select
+import socket
+import sys
+import threading
+
+count = 0
+hung = False
+
+
+def notify(text):
+    if "NOTIFY_SOCKET" not in os.environ:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.sendto(text.encode(), os.environ["NOTIFY_SOCKET"])
+
+
+def answer(words):
+    global count, hung
+    if words[0] == "add":
+        count += 1
+        return str(count)
+    if words[0] == "get":
+        return str(count)
+    if words[0] == "pid":
+        return str(os.getpid())
+    if words[0] == "tids":
+        # As Python has them in its memory, not as the kernel says.
+        return " ".join(str(t.native_id) for t in threading.enumerate())
+    if words[0] == "env":
+        return os.environ.get(words[1], "")
+    if words[0] == "hang":
+        hung = True
+        threading.Event().wait()
+    if words[0] == "exit":
+        os._exit(int(words[1]))
+    if words[0] == "signal":
+        os.kill(os.getpid(), int(words[1]))
+    if words[0] == "exec":
+        os.execv(sys.executable, [sys.executable, "-B", *sys.argv])
+    return "?"
+
+
+def listen(address):
+    kind, where = address.split(":", 1)
+    if kind == "unix":
+        if os.path.exists(where):
+            os.unlink(where)
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        s.bind(where)
+    else:
+        s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind(("127.0.0.1", int(where)))
+    s.listen()
+    return s
+
+
+def serve(server, timeout):
+    epoll = select.epoll()
+    epoll.register(server, select.EPOLLIN)
+    clients = {}
+    while True:
+        if timeout:
+            notify("WATCHDOG=1")
+        for fd, _ in epoll.poll(timeout):
+            if fd == server.fileno():
+                c, _ = server.accept()
+                clients[c.fileno()] = c
+                epoll.register(c, select.EPOLLIN)
+                continue
+            data = clients[fd].recv(4096)
+            if not data:
+                epoll.unregister(fd)
+                clients.pop(fd).close()
+                continue
+            for line in data.decode().splitlines():
+                clients[fd].sendall((answer(line.split()) + "\n").encode())
+
+
+def main():
+    options = sys.argv[2:]
+    for o in options:
+        if o.startswith("--threads="):
+            for _ in range(int(o.split("=")[1])):
+                threading.Thread(target=threading.Event().wait, daemon=True).start()
+        if o.startswith("--gate="):
+            with open(o.split("=")[1], encoding="ascii") as f:
+                f.readline()
+    server = listen(sys.argv[1])
+    if "--notify" in options:
+        notify(f"READY=1\nSTATUS=listening on {sys.argv[1]}")
+    serve(server, 0.1 if "--watchdog" in options else None)
+
+
+main()
