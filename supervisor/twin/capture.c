@@ -58,16 +58,38 @@ static bool look_at_thread(struct twin_engine *e, struct thread *t)
 	return text[0] >= '0' && text[0] <= '9';
 }
 
+/* More than one number: it lives in a pid namespace below ours, where its clone() would speak of
+ * other numbers than we do. */
+static bool in_inner_namespace(const char *text)
+{
+	const char *p = strstr(text, "\nNSpid:");
+
+	if (!p)
+		return false;
+	p += strcspn(p + 1, "0123456789") + 1;
+	p += strspn(p, "0123456789");
+	return *p != '\n' && *p != '\0';
+}
+
 static int look_at_process(struct twin_engine *e)
 {
+	uint64_t seccomp = 0;
 	char text[4096];
 	const char *p;
 
 	if (proc_reread(e->status_fd, text, sizeof(text)) <= 0)
 		return engine_fail(e, -ESRCH, "the process is ending");
-	p = strstr(text, "\nState:");
-	if (p && strstr(p, "Z (zombie)") && strstr(p, "Z (zombie)") < strchr(p + 1, '\n'))
+	p = strstr(text, "\nState:\t");
+	if (p && p[8] == 'Z') {
+		/* A process that is ending looks the same for a moment. */
+		if (++e->zombie_looks < 3)
+			return engine_fail(e, -ESRCH, "the process is ending");
 		return engine_fail(e, -ENOTSUP, "its main thread has ended while others run");
+	}
+	e->zombie_looks = 0;
+	if (in_inner_namespace(text))
+		return engine_fail(e, -ENOTSUP, "it lives in a pid namespace of its own");
+	e->filtered = proc_field(text, "Seccomp", 10, &seccomp) == 0 && seccomp != 0;
 	return 0;
 }
 
@@ -108,29 +130,6 @@ int capture_look(struct twin_engine *e, bool *ret_quiet)
 	}
 	*ret_quiet = quiet;
 	return 0;
-}
-
-/* A call with an output of up to 24 bytes, which goes below the red zone of the thread's stack,
- * where nothing can be. The bytes there are put back all the same. */
-static int call_with_output(
-	struct injection *in, long nr, uint64_t args[6], unsigned out_arg, void *out, size_t len)
-{
-	uint64_t at = (arch_sp(&in->saved) - 1024) & ~15ULL;
-	uint8_t kept[32];
-	long result;
-	int r = image_read(in->tid, at, kept, sizeof(kept));
-
-	if (r < 0)
-		return r;
-	args[out_arg] = at;
-	r = inject_call(in, nr, args, &result);
-	if (r < 0)
-		return r;
-	if (result < 0)
-		r = (int)result;
-	else
-		r = image_read(in->tid, at, out, len);
-	return image_write(in->tid, at, kept, sizeof(kept)) < 0 ? -EFAULT : r;
 }
 
 /*
@@ -185,13 +184,12 @@ int capture_once(struct twin_engine *e, struct thread *t)
 		return r;
 	if (!t->tid_addr_known) {
 		uint64_t args[6] = {PR_GET_TID_ADDRESS};
-		r = call_with_output(&in, SYS_prctl, args, 1, &t->tid_addr, sizeof(t->tid_addr));
+		r = inject_output(&in, SYS_prctl, args, 1, &t->tid_addr, sizeof(t->tid_addr));
 		t->tid_addr_known = r == 0;
 	}
 	if (r == 0) {
 		uint64_t args[6] = {0};
-		r = call_with_output(
-			&in, SYS_sigaltstack, args, 1, &t->altstack, sizeof(t->altstack));
+		r = inject_output(&in, SYS_sigaltstack, args, 1, &t->altstack, sizeof(t->altstack));
 		t->altstack_queries++;
 	}
 	inject_end(&in);

@@ -104,7 +104,10 @@ static int copy(
 
 	if (r < 0)
 		return engine_fail(e, r, "ptrace options: %s", strerror(-r));
+	e->copying = true;
 	r = inject_begin(e, leader->tid, &leader->regs, true, &in);
+	if (r == 0)
+		r = timers_capture(&e->timers, &in, (e->n_checkpoints & 7) < 2);
 	if (r == 0 && !e->holder) {
 		r = fork_in(&in, HOLDER_FLAGS, &e->holder);
 		e->holder_fresh = r == 0;
@@ -118,6 +121,7 @@ static int copy(
 		marked = mappings_mark(&e->wiped, &in);
 	ret->fork = now_nsec() - begun;
 	inject_end(&in);
+	e->copying = false;
 	if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, ACTIVE_OPTIONS) < 0 && errno == ESRCH)
 		return engine_fail(e, -ESRCH, "the process is ending");
 	if (r == -ENOTSUP)
@@ -125,6 +129,13 @@ static int copy(
 	if (r == 0)
 		r = marked;
 	return r < 0 ? engine_fail(e, r, "fork: %s", strerror(-r)) : 0;
+}
+
+static void note_loss(struct twin *w, const char *what)
+{
+	size_t len = strlen(w->lost);
+
+	snprintf(w->lost + len, sizeof(w->lost) - len, "%s%s", len ? ", " : "", what);
 }
 
 static bool signals_pending(struct twin_engine *e)
@@ -208,23 +219,32 @@ static int in_the_freeze(
 	if (signals_pending(e)) {
 		if (!force)
 			return engine_fail(e, -EAGAIN, "a signal is pending");
-		snprintf(w->lost, sizeof(w->lost), "signals that were blocked and pending");
+		note_loss(w, "signals that were blocked and pending");
 	}
 	return copy(e, w, leader, ret);
 }
 
-/* What fork does not copy and this engine does not make anew is at least named. */
-static void note_losses(struct twin_engine *e, struct twin *w)
+static bool has_children(struct twin_engine *e)
 {
 	char text[256];
-	size_t len = strlen(w->lost);
 
-	if (proc_read(text, sizeof(text), "%d/timers", e->pid) > 0)
-		len += (size_t)snprintf(
-			w->lost + len, sizeof(w->lost) - len, "%sPOSIX timers", len ? ", " : "");
-	if (w->files.incomplete && len < sizeof(w->lost))
-		snprintf(
-			w->lost + len, sizeof(w->lost) - len, "%slong epoll sets", len ? ", " : "");
+	FOREACH_THREAD(e, t)
+	{
+		if (proc_read(text, sizeof(text), "%d/task/%d/children", e->pid, t->tid) > 0)
+			return true;
+	}
+	return false;
+}
+
+/* What a twin of this moment will not have is at least named. */
+static void note_losses(struct twin_engine *e, struct twin *w)
+{
+	if (has_children(e))
+		note_loss(w, "its children (they go on, and wait() will not find them)");
+	if (e->timers.incomplete || e->leader_calls.full)
+		note_loss(w, "some timers");
+	if (w->files.incomplete)
+		note_loss(w, "long epoll sets");
 }
 
 /* The holder is in the active's memory: through it, what the last swap left there is unmapped
@@ -318,6 +338,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	if (threads_reserve(e, e->n_threads + 16) < 0 || files_reserve(&w->files) < 0 ||
 		streams_reserve(&w->streams, e->files_now.n * 2) < 0)
 		return engine_fail(e, -EBUSY, "out of memory");
+	timers_look(&e->timers, e->pid);
 	if (look_for_wiped(e) < 0)
 		return engine_fail(e, -EBUSY, "its mappings cannot be read");
 	w->pid = 0;

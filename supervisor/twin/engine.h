@@ -5,9 +5,9 @@
  *
  * Files: engine.c (life of an engine, events), threads.c (the table of threads), freeze.c
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
- * signals.c, restart.c (interrupted calls), capture.c (what is read of a frozen thread), image.c (a
- * twin made ready to run at leisure), checkpoint.c, swap.c, files.c and epoll.c (descriptors),
- * streams.c (TCP), schedule.c, procfs.c (/proc without allocation).
+ * timers.c, signals.c, restart.c (interrupted calls), capture.c (what is read of a frozen thread),
+ * image.c (a twin made ready to run at leisure), checkpoint.c, swap.c, files.c and epoll.c
+ * (descriptors), streams.c (TCP), schedule.c, procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -20,6 +20,7 @@
 #include "supervisor/twin/files.h"
 #include "supervisor/twin/mappings.h"
 #include "supervisor/twin/streams.h"
+#include "supervisor/twin/timers.h"
 #include "supervisor/twin/twin.h"
 
 /* struct sched_attr of sched_setattr(2): linux/sched/types.h and libc's <sched.h> exclude each
@@ -89,15 +90,31 @@ struct twin {
 	struct arch_regs regs; /* of the template task, for injections */
 	uint64_t code, data;   /* scratch mappings in its memory */
 	size_t code_len, data_len;
-	/* data: routine_args, threads, REPAIR_CALLS routine_calls, REPAIR_DATA bytes, frames */
-	uint64_t threads_at, calls_at, repair_data_at;
+	/* data: routine_args, threads, REPAIR_CALLS routine_calls, REPAIR_DATA bytes, the leader's
+	 * calls and their data, frames */
+	uint64_t threads_at, calls_at, repair_data_at, leader_calls_at;
+	bool filtered; /* a seccomp filter: stop once more before it applies */
 	bool stepwise; /* no right to choose pids: ns_last_pid */
 	struct file_table files;
 	struct stream_table streams;
-	uint64_t own_session; /* as routine_thread has it */
 	char lost[TWIN_REASON_MAX];
 	int oom_score_adj;
 };
+
+/* What the new main thread does for the process when all its threads are there. */
+#define LEADER_CALLS 128
+#define LEADER_DATA 8192
+struct leader_calls {
+	struct routine_call calls[LEADER_CALLS];
+	unsigned n;
+	uint8_t data[LEADER_DATA];
+	size_t data_len;
+	uint64_t data_at; /* in the twin */
+	bool full;
+};
+void leader_call(struct leader_calls *l, long nr, const uint64_t args[6]);
+/* The address that a copy of these bytes will have. */
+uint64_t leader_data(struct leader_calls *l, const void *data, size_t len);
 
 #define REPAIR_CALLS 512
 #define REPAIR_DATA 8192
@@ -139,7 +156,12 @@ struct twin_engine {
 	unsigned n_twins;
 	pid_t dying[32]; /* killed helpers not yet reaped */
 
-	unsigned n_checkpoints;             /* of this program */
+	unsigned n_checkpoints; /* of this program */
+	struct process_timers timers;
+	struct leader_calls leader_calls;
+	bool filtered; /* it has a seccomp filter */
+	bool copying;  /* its main thread has the options of copies */
+	unsigned zombie_looks;
 	struct marked_list left_out, wiped; /* of the checkpoint under way */
 	uint64_t syscall_insn;              /* in the active's vdso */
 	timer_t deadline_timer;
@@ -215,12 +237,15 @@ struct injection {
 	struct arch_regs saved;
 	uint64_t saved_mask;
 	cpu_set_t saved_affinity;
-	bool pinned, restore;
+	bool pinned, restore, unfiltered;
 	unsigned steps; /* each is a voluntary switch of the task */
 };
 _must_check_ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	bool restore, struct injection *ret);
 _must_check_ int inject_call(struct injection *in, long nr, const uint64_t args[6], long *ret);
+/* The same for a call that writes up to 32 bytes where argument out_arg points. */
+_must_check_ int inject_output(
+	struct injection *in, long nr, uint64_t args[6], unsigned out_arg, void *out, size_t len);
 void inject_end(struct injection *in);
 _must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
 

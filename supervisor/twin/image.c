@@ -86,6 +86,8 @@ static size_t layout(struct twin *w, unsigned n_threads, size_t frame)
 	at += REPAIR_CALLS * sizeof(struct routine_call);
 	w->repair_data_at = at;
 	at += REPAIR_DATA;
+	w->leader_calls_at = at;
+	at += LEADER_CALLS * sizeof(struct routine_call) + LEADER_DATA;
 	at = (at + ARCH_FRAME_ALIGN - 1) & ~(size_t)(ARCH_FRAME_ALIGN - 1);
 	return (at + n_threads * frame + PAGE - 1) & ~(PAGE - 1);
 }
@@ -121,7 +123,6 @@ static int fill_thread(
 	rt->rseq_len = t->rseq_len;
 	rt->rseq_sig = t->rseq_sig;
 	rt->gs_base = arch_second_base(&t->regs);
-	rt->own_session = i == 0 ? w->own_session : 0;
 	memcpy(rt->name, t->name, sizeof(rt->name));
 	arch_build_frame(image + frame_at, w->data + frame_at, &regs, &t->xstate, t->sigmask,
 		&t->altstack, &rt->frame_sp);
@@ -135,17 +136,57 @@ static int fill_thread(
 	return 0;
 }
 
+void leader_call(struct leader_calls *l, long nr, const uint64_t args[6])
+{
+	struct routine_call *c;
+
+	if (l->n >= LEADER_CALLS) {
+		l->full = true;
+		return;
+	}
+	c = &l->calls[l->n++];
+	*c = (struct routine_call){.nr = (uint64_t)nr};
+	memcpy(c->args, args, sizeof(c->args));
+}
+
+uint64_t leader_data(struct leader_calls *l, const void *data, size_t len)
+{
+	uint64_t at = l->data_at + l->data_len;
+
+	if (l->data_len + len > LEADER_DATA) {
+		l->full = true;
+		return 0;
+	}
+	memcpy(l->data + l->data_len, data, len);
+	l->data_len += (len + 15) & ~(size_t)15;
+	return at;
+}
+
+static void fill_leader_calls(struct twin_engine *e, const struct twin *w)
+{
+	struct leader_calls *l = &e->leader_calls;
+	uint8_t *to = e->image + w->leader_calls_at;
+
+	timers_restore(&e->timers, l);
+	memcpy(to, l->calls, sizeof(l->calls));
+	memcpy(to + sizeof(l->calls), l->data, sizeof(l->data));
+}
+
 static int fill(struct twin_engine *e, struct twin *w, size_t frame)
 {
 	struct routine_args *args = (struct routine_args *)e->image;
 	size_t frame_at = w->data_len;
 	unsigned i = 1;
 
-	memset(e->image, 0, w->repair_data_at + REPAIR_DATA);
+	memset(e->image, 0, w->leader_calls_at);
+	fill_leader_calls(e, w);
 	*args = (struct routine_args){.calls = w->data + w->calls_at,
 		.stepwise = w->stepwise,
 		.n_threads = w->n_threads,
-		.threads = w->data + w->threads_at};
+		.threads = w->data + w->threads_at,
+		.n_leader_calls = e->leader_calls.n,
+		.leader_calls = w->data + w->leader_calls_at,
+		.trap_before_frame = w->filtered};
 	FOREACH_THREAD(e, t)
 	{
 		int r;
@@ -164,20 +205,24 @@ static int fill(struct twin_engine *e, struct twin *w, size_t frame)
  * The old pid can only be taken again when nobody uses it as group or session either, and a
  * copy inherits both. So it leaves them, and the new leader makes them anew.
  */
-static int leave_session(struct twin_engine *e, struct twin *w, struct injection *in)
+static int leave_session(struct twin_engine *e, const struct twin *w, struct injection *in)
 {
-	long result = 0;
-	int r = 0;
+	struct leader_calls *l = &e->leader_calls;
+	long nr, result;
+	int r;
 
-	w->own_session = 0;
-
-	if (getsid(e->pid) == e->pid) {
-		w->own_session = 1;
-		r = inject_call(in, SYS_setsid, (const uint64_t[6]){0}, &result);
-	} else if (getpgid(e->pid) == e->pid) {
-		w->own_session = 2;
-		r = inject_call(in, SYS_setpgid, (const uint64_t[6]){0}, &result);
-	}
+	l->n = 0;
+	l->data_len = 0;
+	l->full = false;
+	l->data_at = w->data + w->leader_calls_at + sizeof(l->calls);
+	if (getsid(e->pid) == e->pid)
+		nr = SYS_setsid;
+	else if (getpgid(e->pid) == e->pid)
+		nr = SYS_setpgid;
+	else
+		return 0;
+	leader_call(l, nr, (const uint64_t[6]){0});
+	r = inject_call(in, nr, (const uint64_t[6]){0}, &result);
 	return r < 0 ? r : (int)MIN2(result, 0L);
 }
 
@@ -284,7 +329,12 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		r = inject_begin(e, w->pid, &w->regs, false, &in);
 	if (r < 0)
 		return r;
+	w->filtered = e->filtered;
 	w->stepwise = !may_set_tid(w->pid);
+	if (w->stepwise && e->ns_last_pid_fd < 0) {
+		inject_end(&in);
+		return engine_fail(e, -ENOTSUP, "no right to choose a pid, neither its nor ours");
+	}
 	r = map_scratch(e, w, &in);
 	if (r == 0)
 		r = mappings_mark(&e->left_out, &in);

@@ -40,6 +40,10 @@ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	r = inject_mask_all(tid, &ret->saved_mask);
 	if (r < 0)
 		return r;
+	/* The main thread has its own options while copies are made. */
+	if (restore && e->filtered && !e->copying)
+		ret->unfiltered = ptrace(PTRACE_SETOPTIONS, tid, NULL,
+					  ACTIVE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP) == 0;
 	if (cpu >= 0 &&
 		sched_getaffinity(tid, sizeof(ret->saved_affinity), &ret->saved_affinity) == 0) {
 		CPU_ZERO(&here);
@@ -103,6 +107,29 @@ int inject_call(struct injection *in, long nr, const uint64_t args[6], long *ret
 	return -EBUSY;
 }
 
+/* The output goes below the red zone of the thread's stack,
+ * where nothing can be. The bytes there are put back all the same. */
+int inject_output(
+	struct injection *in, long nr, uint64_t args[6], unsigned out_arg, void *out, size_t len)
+{
+	uint64_t at = (arch_sp(&in->saved) - 1024) & ~15ULL;
+	uint8_t kept[32];
+	long result;
+	int r = image_read(in->tid, at, kept, sizeof(kept));
+
+	if (r < 0)
+		return r;
+	args[out_arg] = at;
+	r = inject_call(in, nr, args, &result);
+	if (r < 0)
+		return r;
+	if (result < 0)
+		r = (int)result;
+	else
+		r = image_read(in->tid, at, out, len);
+	return image_write(in->tid, at, kept, sizeof(kept)) < 0 ? -EFAULT : r;
+}
+
 void inject_end(struct injection *in)
 {
 	struct thread *t = thread_find(in->e, in->tid);
@@ -111,6 +138,8 @@ void inject_end(struct injection *in)
 		t->wait.disturbed += in->steps;
 	if (in->pinned)
 		(void)sched_setaffinity(in->tid, sizeof(in->saved_affinity), &in->saved_affinity);
+	if (in->unfiltered)
+		(void)ptrace(PTRACE_SETOPTIONS, in->tid, NULL, ACTIVE_OPTIONS);
 	if (!in->restore)
 		return;
 	/* Either fails only when the task is dead. */

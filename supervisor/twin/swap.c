@@ -251,6 +251,48 @@ static int run_template(struct twin_engine *e, struct twin *w)
 	return r < 0 ? engine_fail(e, r, "starting the twin: %s", strerror(-r)) : 0;
 }
 
+/* A seccomp filter must not apply to our set-up calls, but to all that follows them: so each
+ * thread traps once more between the two. */
+static int pass_filter(struct twin_engine *e, const struct twin *w)
+{
+	unsigned waiting = w->n_threads;
+	int r = 0;
+
+	for (unsigned i = 0; i < w->n_threads; i++)
+		(void)ptrace(PTRACE_CONT, w->threads[i].tid, NULL, NULL);
+	engine_deadline_set(e, BUILD_DEADLINE);
+	while (r == 0 && waiting > 0) {
+		int raw;
+		pid_t pid = engine_wait(-1, &raw);
+		struct wait_event ev;
+
+		if (pid < 0) {
+			r = engine_fail(e, pid, "letting go: %s", strerror(-pid));
+			break;
+		}
+		ev = wait_classify((struct wait_status){raw}, true);
+		if (pid != w->threads[0].tid && !is_wanted(w, pid))
+			engine_defer(e, pid, raw);
+		else if (ev.kind == WAIT_SIGNAL_STOP && ev.signal == SIGTRAP)
+			waiting--;
+		else
+			r = engine_fail(e, -EIO, "thread %d: %s before it was let go", pid,
+				wait_kind_to_string(ev.kind));
+	}
+	engine_deadline_clear(e);
+	return r;
+}
+
+/* The half-built process goes as a whole; its ends would look like those of children. */
+static void drop_half_built(const struct twin *w)
+{
+	int raw;
+
+	kill(w->threads[0].tid, SIGKILL);
+	for (unsigned i = w->n_threads; i > 0; i--)
+		(void)waitpid(w->threads[i - 1].tid, &raw, __WALL);
+}
+
 static int build(struct twin_engine *e, struct twin *w)
 {
 	struct build b = {.e = e, .w = w, .leader = w->threads[0].tid};
@@ -270,15 +312,10 @@ static int build(struct twin_engine *e, struct twin *w)
 		r = build_event(&b, pid, &ev, raw);
 	}
 	engine_deadline_clear(e);
-	if (r < 0 && b.leader_born) {
-		/* The half-built process goes as a whole; its ends come as those of children
-		 * do, so take them here. */
-		int raw;
-		kill(b.leader, SIGKILL);
-		for (unsigned i = 1; i < w->n_threads; i++)
-			(void)waitpid(w->threads[i].tid, &raw, __WALL | WNOHANG);
-		(void)waitpid(b.leader, &raw, __WALL);
-	}
+	if (r == 0 && w->filtered)
+		r = pass_filter(e, w);
+	if (r < 0 && b.leader_born)
+		drop_half_built(w);
 	return r;
 }
 

@@ -71,9 +71,9 @@ void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
 /* --- the injected routine (routine.S) ------------------------------------------------------- */
 /*
  * It runs in the twin: first the list of calls (descriptor repairs), then clone3 of the new
- * leader, which clones the threads and stops; each of them stands at its first ptrace stop
- * until let go, then makes its own set-up calls and loads its frame. The layout below is known
- * to routine.S by number.
+ * leader, which clones the threads, makes its own list of calls (timers) and stops; each of them
+ * stands at its first ptrace stop until let go, then makes its own set-up calls and loads its
+ * frame. The layout below is known to routine.S by number.
  */
 struct routine_call {
 	uint64_t nr;
@@ -90,7 +90,6 @@ struct routine_thread {
 	uint64_t gs_base;
 	uint64_t frame_sp;
 	char name[16];
-	uint64_t own_session; /* leader only: 1 setsid(), 2 setpgid(0, 0) */
 };
 struct routine_args {
 	uint64_t n_calls;
@@ -98,5 +97,7 @@ struct routine_args {
 	uint64_t stepwise;  /* trap before each clone: the keeper steers the pid by ns_last_pid */
 	uint64_t n_threads; /* [0] is the leader */
 	uint64_t threads;   /* address of struct routine_thread[] */
+	uint64_t n_leader_calls, leader_calls; /* made by the leader when all threads are there */
+	uint64_t trap_before_frame; /* each thread stops once more before it loads its frame */
 };
 extern const uint8_t arch_routine_begin[], arch_routine_end[];

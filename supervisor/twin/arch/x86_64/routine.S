@@ -20,14 +20,15 @@
 #define NR_rseq 334
 #define NR_gettid 186
 #define NR_exit 60
-#define NR_setsid 112
-#define NR_setpgid 109
 
 #define A_N_CALLS 0
 #define A_CALLS 8
 #define A_STEPWISE 16
 #define A_N_THREADS 24
 #define A_THREADS 32
+#define A_N_LEADER_CALLS 40
+#define A_LEADER_CALLS 48
+#define A_TRAP 56
 
 #define C_NR 0
 #define C_ARGS 8
@@ -45,16 +46,14 @@
 #define T_GS 152
 #define T_FRAME 160
 #define T_NAME 168
-#define T_SESSION 184
-#define T_SIZE 192
+#define T_SIZE 184
 
-arch_routine_begin:
-	/* The list of calls. */
-	movq A_N_CALLS(%rbx), %r12
-	movq A_CALLS(%rbx), %rbp
-.Lcall:
-	testq %r12, %r12
-	jz .Lleader
+	/* Make the calls of a list, one after the other; uses r12 and rbp. */
+	.macro call_list n, calls
+	movq \n(%rbx), %r12
+	movq \calls(%rbx), %rbp
+1:	testq %r12, %r12
+	jz 2f
 	movq C_ARGS + 0(%rbp), %rdi
 	movq C_ARGS + 8(%rbp), %rsi
 	movq C_ARGS + 16(%rbp), %rdx
@@ -66,7 +65,12 @@ arch_routine_begin:
 	movq %rax, C_RESULT(%rbp)
 	addq $C_SIZE, %rbp
 	decq %r12
-	jmp .Lcall
+	jmp 1b
+2:
+	.endm
+
+arch_routine_begin:
+	call_list A_N_CALLS, A_CALLS
 
 	/* The new leader: a process of its own out of this memory. */
 .Lleader:
@@ -89,26 +93,14 @@ arch_routine_begin:
 	/* In the leader: now the other threads. */
 .Lin_leader:
 	cmpq $0, A_STEPWISE(%rbx)
-	je .Lleader_session
+	je .Lthreads
 	movl $NR_gettid, %eax
 	syscall
 	movl T_WANTED(%r13), %ecx
 	cmpq %rcx, %rax
 	jne .Lwrong_tid
-.Lleader_session:
-	movq T_SESSION(%r13), %rcx
-	cmpq $1, %rcx
-	jne 1f
-	movl $NR_setsid, %eax
-	syscall
-	jmp 2f
-1:	cmpq $2, %rcx
-	jne 2f
-	xorl %edi, %edi
-	xorl %esi, %esi
-	movl $NR_setpgid, %eax
-	syscall
-2:	movq A_N_THREADS(%rbx), %r12
+.Lthreads:
+	movq A_N_THREADS(%rbx), %r12
 	decq %r12
 	leaq T_SIZE(%r13), %r14
 .Lthread:
@@ -126,7 +118,7 @@ arch_routine_begin:
 	testq %rax, %rax
 	jz .Lin_thread
 	movq %rax, T_RESULT(%r14)
-	js .Lthreads_done
+	js .Lfailed
 	movl T_WANTED(%r14), %ecx
 	cmpq %rcx, %rax
 	jne .Lthread_again	/* stepwise only: the wrong one ends itself */
@@ -134,6 +126,7 @@ arch_routine_begin:
 	decq %r12
 	jmp .Lthread
 .Lthreads_done:
+	call_list A_N_LEADER_CALLS, A_LEADER_CALLS
 	int3
 	jmp .Lset_up
 
@@ -150,6 +143,9 @@ arch_routine_begin:
 	xorl %edi, %edi
 	movl $NR_exit, %eax
 	syscall
+	hlt
+.Lfailed:
+	int3
 	hlt
 
 	/* What only a thread can do for itself; then its frame. */
@@ -181,6 +177,9 @@ arch_routine_begin:
 	movl $0x1001, %edi	/* ARCH_SET_GS */
 	movl $NR_arch_prctl, %eax
 	syscall
+1:	cmpq $0, A_TRAP(%rbx)
+	je 1f
+	int3
 1:	movq T_FRAME(%r13), %rsp
 	movl $NR_rt_sigreturn, %eax
 	syscall

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/twin/timers.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+/* struct sigevent as the kernel has it. */
+struct kernel_sigevent {
+	uint64_t value;
+	int32_t signo, notify, tid;
+	uint8_t pad[44];
+};
+
+static int notify_from_text(const char *s)
+{
+	if (strncmp(s, "none", 4) == 0)
+		return SIGEV_NONE;
+	return strncmp(s, "thread", 6) == 0 ? SIGEV_THREAD : SIGEV_SIGNAL;
+}
+
+static const char *parse_timer(const char *text, struct posix_timer *ret)
+{
+	unsigned long long value;
+	char notify[16], kind[8];
+	int used = 0, pid;
+
+	*ret = (struct posix_timer){0};
+	if (sscanf(text, "ID: %d\nsignal: %d/%llx\nnotify: %15[a-z]/%7[a-z].%d\nClockID: %d\n%n",
+		    &ret->id, &ret->signal, &value, notify, kind, &pid, &ret->clock, &used) < 7 ||
+		used == 0)
+		return NULL;
+	ret->value = value;
+	ret->notify = notify_from_text(notify);
+	if (strcmp(kind, "tid") == 0) {
+		ret->notify |= SIGEV_THREAD_ID;
+		ret->tid = pid;
+	}
+	return text + used;
+}
+
+void timers_look(struct process_timers *t, pid_t pid)
+{
+	static char text[8192];
+	const char *p = text;
+	ssize_t len = proc_read(text, sizeof(text), "%d/timers", pid);
+
+	t->n_posix = 0;
+	t->incomplete = len + 1 >= (ssize_t)sizeof(text);
+	while (len > 0 && p && *p) {
+		struct posix_timer timer;
+		p = parse_timer(p, &timer);
+		if (!p || t->n_posix >= POSIX_TIMERS_MAX || timer.id >= POSIX_TIMER_ID_MAX) {
+			t->incomplete = true;
+			break;
+		}
+		t->posix[t->n_posix++] = timer;
+	}
+}
+
+int timers_capture(struct process_timers *t, struct injection *in, bool all)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < t->n_posix; i++) {
+		uint64_t args[6] = {(uint64_t)t->posix[i].id};
+		r = inject_output(
+			in, SYS_timer_gettime, args, 1, t->posix[i].spec, sizeof(t->posix[i].spec));
+		if (r == -EINVAL) { /* deleted since we looked */
+			t->posix[i--] = t->posix[--t->n_posix];
+			r = 0;
+		}
+	}
+	for (unsigned which = 0; r == 0 && which < (all ? 3u : 1u); which++) {
+		uint64_t args[6] = {which};
+		r = inject_output(
+			in, SYS_getitimer, args, 1, t->interval[which], sizeof(t->interval[which]));
+	}
+	if (r == 0 && all) {
+		uint64_t args[6] = {PR_GET_PDEATHSIG};
+		r = inject_output(in, SYS_prctl, args, 1, &t->parent_death_signal, sizeof(int));
+	}
+	if (r == 0 && all) {
+		uint64_t args[6] = {PR_GET_CHILD_SUBREAPER};
+		r = inject_output(in, SYS_prctl, args, 1, &t->subreaper, sizeof(int));
+	}
+	return r;
+}
+
+static const struct posix_timer *find(const struct process_timers *t, int id)
+{
+	for (unsigned i = 0; i < t->n_posix; i++)
+		if (t->posix[i].id == id)
+			return &t->posix[i];
+	return NULL;
+}
+
+/* The kernel gives ids in order, so the gaps are filled for a moment. */
+static void restore_posix(const struct process_timers *t, struct leader_calls *calls)
+{
+	int last = -1;
+
+	for (unsigned i = 0; i < t->n_posix; i++)
+		last = MAX2(last, t->posix[i].id);
+	for (int id = 0; id <= last; id++) {
+		const struct posix_timer *p = find(t, id);
+		struct kernel_sigevent ev = {.notify = SIGEV_NONE};
+		int32_t id_out = 0;
+		if (p)
+			ev = (struct kernel_sigevent){.value = p->value,
+				.signo = p->signal,
+				.notify = p->notify,
+				.tid = p->tid};
+		leader_call(calls, SYS_timer_create,
+			(const uint64_t[6]){p ? (uint64_t)p->clock : CLOCK_MONOTONIC,
+				leader_data(calls, &ev, sizeof(ev)),
+				leader_data(calls, &id_out, sizeof(id_out))});
+	}
+	for (int id = 0; id <= last; id++) {
+		const struct posix_timer *p = find(t, id);
+		if (!p)
+			leader_call(calls, SYS_timer_delete, (const uint64_t[6]){(uint64_t)id});
+		else if (p->spec[2] || p->spec[3])
+			leader_call(calls, SYS_timer_settime,
+				(const uint64_t[6]){(uint64_t)id, 0,
+					leader_data(calls, p->spec, sizeof(p->spec)), 0});
+	}
+}
+
+void timers_restore(const struct process_timers *t, struct leader_calls *calls)
+{
+	for (unsigned which = 0; which < 3; which++)
+		if (t->interval[which][2] || t->interval[which][3])
+			leader_call(calls, SYS_setitimer,
+				(const uint64_t[6]){which,
+					leader_data(calls, t->interval[which],
+						sizeof(t->interval[which])),
+					0});
+	restore_posix(t, calls);
+	if (t->parent_death_signal)
+		leader_call(calls, SYS_prctl,
+			(const uint64_t[6]){PR_SET_PDEATHSIG, (uint64_t)t->parent_death_signal});
+	if (t->subreaper)
+		leader_call(calls, SYS_prctl, (const uint64_t[6]){PR_SET_CHILD_SUBREAPER, 1});
+}
