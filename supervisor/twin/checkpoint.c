@@ -138,22 +138,6 @@ static void note_loss(struct twin *w, const char *what)
 	snprintf(w->lost + len, sizeof(w->lost) - len, "%s%s", len ? ", " : "", what);
 }
 
-static bool signals_pending(struct twin_engine *e)
-{
-	struct __ptrace_peeksiginfo_args shared = {0, PTRACE_PEEKSIGINFO_SHARED, 1},
-					 own = {0, 0, 1};
-	siginfo_t info;
-
-	if (ptrace(PTRACE_PEEKSIGINFO, e->pid, &shared, &info) > 0)
-		return true;
-	FOREACH_THREAD(e, t)
-	{
-		if (ptrace(PTRACE_PEEKSIGINFO, t->tid, &own, &info) > 0)
-			return true;
-	}
-	return false;
-}
-
 /* Registers of all threads, interruptions mended; -EAGAIN when one was caught at work. */
 static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 {
@@ -216,11 +200,7 @@ static int in_the_freeze(
 	}
 	if (signals_in_crash_handler(e))
 		return engine_fail(e, -EBUSY, "the handler of a crash is running");
-	if (signals_pending(e)) {
-		if (!force)
-			return engine_fail(e, -EAGAIN, "a signal is pending");
-		note_loss(w, "signals that were blocked and pending");
-	}
+	signals_capture(e);
 	return copy(e, w, leader, ret);
 }
 
@@ -241,6 +221,8 @@ static void note_losses(struct twin_engine *e, struct twin *w)
 {
 	if (has_children(e))
 		note_loss(w, "its children (they go on, and wait() will not find them)");
+	if (e->pending_incomplete)
+		note_loss(w, "some pending signals");
 	if (e->timers.incomplete || e->leader_calls.full)
 		note_loss(w, "some timers");
 	if (w->files.incomplete)

@@ -12,6 +12,7 @@
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
 #include <sched.h>
+#include <signal.h>
 #include <sys/types.h>
 #include <time.h>
 
@@ -116,6 +117,12 @@ void leader_call(struct leader_calls *l, long nr, const uint64_t args[6]);
 /* The address that a copy of these bytes will have. */
 uint64_t leader_data(struct leader_calls *l, const void *data, size_t len);
 
+#define PENDING_MAX 32
+struct pending_signal {
+	pid_t tid; /* 0: the process */
+	siginfo_t info;
+};
+
 #define REPAIR_CALLS 512
 #define REPAIR_DATA 8192
 #define DEFERRED_MAX 64
@@ -159,6 +166,9 @@ struct twin_engine {
 	unsigned n_checkpoints; /* of this program */
 	struct process_timers timers;
 	struct leader_calls leader_calls;
+	struct pending_signal pending[PENDING_MAX]; /* of the checkpoint under way */
+	unsigned n_pending;
+	bool pending_incomplete;
 	bool filtered; /* it has a seccomp filter */
 	bool copying;  /* its main thread has the options of copies */
 	unsigned zombie_looks;
@@ -212,6 +222,8 @@ _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 
 /* signals.c */
 void signals_handle(struct twin_engine *e, struct thread *t, int sig);
+void signals_capture(struct twin_engine *e);
+void signals_restore(struct twin_engine *e, struct leader_calls *calls);
 /* Inside a freeze, after capture_thread(): somebody is still in the handler of a crash. */
 bool signals_in_crash_handler(struct twin_engine *e);
 

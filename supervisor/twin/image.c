@@ -168,6 +168,7 @@ static void fill_leader_calls(struct twin_engine *e, const struct twin *w)
 	uint8_t *to = e->image + w->leader_calls_at;
 
 	timers_restore(&e->timers, l);
+	signals_restore(e, l);
 	memcpy(to, l->calls, sizeof(l->calls));
 	memcpy(to + sizeof(l->calls), l->data, sizeof(l->data));
 }

@@ -2,6 +2,7 @@
 /* Signals on their way to the active: which are its own business, and which would end it. */
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
@@ -125,4 +126,56 @@ bool signals_in_crash_handler(struct twin_engine *e)
 			t->crash_signal = 0;
 	}
 	return any;
+}
+
+static void peek(struct twin_engine *e, pid_t tid, bool shared)
+{
+	struct __ptrace_peeksiginfo_args args = {
+		.flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0,
+		.nr = (int32_t)(PENDING_MAX - e->n_pending),
+	};
+	siginfo_t info[PENDING_MAX];
+	long n = args.nr > 0 ? ptrace(PTRACE_PEEKSIGINFO, tid, &args, info) : PENDING_MAX;
+
+	e->pending_incomplete |= n >= PENDING_MAX;
+	for (long i = 0; args.nr > 0 && i < n; i++)
+		e->pending[e->n_pending++] =
+			(struct pending_signal){.tid = shared ? 0 : tid, .info = info[i]};
+}
+
+/* What is pending is blocked, or it would have been delivered: it stays queued in the active. */
+void signals_capture(struct twin_engine *e)
+{
+	e->n_pending = 0;
+	e->pending_incomplete = false;
+	peek(e, e->pid, true);
+	FOREACH_THREAD(e, t)
+	{
+		peek(e, t->tid, false);
+	}
+}
+
+/*
+ * A process may send itself any siginfo, but to another thread none that claims to come from the
+ * kernel or from kill(2) (do_rt_tgsigqueueinfo()); those go by tgkill(), with our own pid as
+ * their sender.
+ */
+void signals_restore(struct twin_engine *e, struct leader_calls *calls)
+{
+	for (unsigned i = 0; i < e->n_pending; i++) {
+		const struct pending_signal *p = &e->pending[i];
+		uint64_t sig = (uint64_t)p->info.si_signo, pid = (uint64_t)e->pid,
+			 tid = (uint64_t)p->tid;
+
+		if (p->tid == 0)
+			leader_call(calls, SYS_rt_sigqueueinfo,
+				(const uint64_t[6]){
+					pid, sig, leader_data(calls, &p->info, sizeof(p->info))});
+		else if (p->tid == e->pid || (p->info.si_code < 0 && p->info.si_code != SI_TKILL))
+			leader_call(calls, SYS_rt_tgsigqueueinfo,
+				(const uint64_t[6]){pid, tid, sig,
+					leader_data(calls, &p->info, sizeof(p->info))});
+		else
+			leader_call(calls, SYS_tgkill, (const uint64_t[6]){pid, tid, sig});
+	}
 }

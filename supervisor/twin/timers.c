@@ -134,15 +134,29 @@ static void restore_posix(const struct process_timers *t, struct leader_calls *c
 	}
 }
 
+/*
+ * A periodic ITIMER_REAL is armed again when its signal is dequeued (kernel/signal.c), so while
+ * one is pending nothing remains of it: then the signal, which is lost, comes at once.
+ */
+static void restore_interval(
+	const struct process_timers *t, unsigned which, struct leader_calls *calls)
+{
+	int64_t it[4];
+
+	memcpy(it, t->interval[which], sizeof(it));
+	if (it[2] == 0 && it[3] == 0) {
+		if (it[0] == 0 && it[1] == 0)
+			return;
+		it[3] = 1;
+	}
+	leader_call(calls, SYS_setitimer,
+		(const uint64_t[6]){which, leader_data(calls, it, sizeof(it)), 0});
+}
+
 void timers_restore(const struct process_timers *t, struct leader_calls *calls)
 {
 	for (unsigned which = 0; which < 3; which++)
-		if (t->interval[which][2] || t->interval[which][3])
-			leader_call(calls, SYS_setitimer,
-				(const uint64_t[6]){which,
-					leader_data(calls, t->interval[which],
-						sizeof(t->interval[which])),
-					0});
+		restore_interval(t, which, calls);
 	restore_posix(t, calls);
 	if (t->parent_death_signal)
 		leader_call(calls, SYS_prctl,

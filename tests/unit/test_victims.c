@@ -44,6 +44,9 @@ static const struct victim_kind kinds[] = {
 	{.name = "malloc_churn"},
 	{.name = "signals"},
 	{.name = "process_state"},
+	{.name = "process_timers"},
+	{.name = "seccomp"},
+	{.name = "pending"},
 };
 
 enum way { FROZEN, SWAPPED, CHAINED, WAYS };
