@@ -32,11 +32,18 @@ class Case(unittest.TestCase):
         os.chmod(self.scratch, 0o755)
         os.mkdir(f"{self.scratch}/bus")
         os.chmod(f"{self.scratch}/bus", 0o755)
+        self.troubles_before = self.troubles()
         self.open = []  # what must be closed before twinit is stopped
-        policy = f"{ROOT}/config/org.twinit1.conf"
-        if not os.path.exists(policy):
-            policy = f"{ROOT}/supervisor/bus/org.twinit1.conf"
-        self.write("dbus.conf", CONFIG.replace("@POLICY@", policy))
+        self.write("dbus.conf", CONFIG.replace("@POLICY@", self.policy()))
+
+    def policy(self):
+        """The file with twinit's own policy."""
+        places = (f"{ROOT}/config/org.twinit1.conf", f"{ROOT}/supervisor/bus/org.twinit1.conf")
+        return next(p for p in places if os.path.exists(p))
+
+    def troubles(self):
+        result = self._outcome.result
+        return len(result.failures) + len(result.errors)
 
     def path(self, name):
         return f"{self.scratch}/{name}"
@@ -116,7 +123,7 @@ class Case(unittest.TestCase):
             self.open.pop().close()
 
     def tearDown(self):
-        good = self._outcome.success
+        good = self.troubles() == self.troubles_before
         self.close_all()
         tw, status = self.tw, 0
         if tw and tw.pid:
