@@ -2,18 +2,20 @@
 """A node with a memory: counts, and says how far it is, over a socket.
 
 counter.py ADDRESS [--threads=N] [--notify] [--watchdog] [--gate=PIPE]
+           [--children]
 
 ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
-cwd, env NAME, hang (never answers, and sends no WATCHDOG=1), exit STATUS, signal NUMBER, exec.
+env NAME, children (how many have come and gone), hang (never answers, and sends no WATCHDOG=1), exit STATUS, signal NUMBER, exec.
 """
 import os
 import select
 import socket
+import subprocess
 import sys
 import threading
 
 count = 0
-hung = False
+n_children = 0
 
 
 def notify(text):
@@ -24,12 +26,14 @@ def notify(text):
 
 
 def answer(words):
-    global count, hung
+    global count
     if words[0] == "add":
         count += 1
         return str(count)
     if words[0] == "get":
         return str(count)
+    if words[0] == "children":
+        return str(n_children)
     if words[0] == "pid":
         return str(os.getpid())
     if words[0] == "tids":
@@ -38,7 +42,6 @@ def answer(words):
     if words[0] == "env":
         return os.environ.get(words[1], "")
     if words[0] == "hang":
-        hung = True
         threading.Event().wait()
     if words[0] == "exit":
         os._exit(int(words[1]))
@@ -47,6 +50,13 @@ def answer(words):
     if words[0] == "exec":
         os.execv(sys.executable, [sys.executable, "-B", *sys.argv])
     return "?"
+
+
+def have_children():
+    global n_children
+    while True:
+        subprocess.run(["/bin/sleep", "0.01"], check=False)
+        n_children += 1
 
 
 def listen(address):
@@ -96,6 +106,8 @@ def main():
             with open(o.split("=")[1], encoding="ascii") as f:
                 f.readline()
     server = listen(sys.argv[1])
+    if "--children" in options:
+        threading.Thread(target=have_children, daemon=True).start()
     if "--notify" in options:
         notify(f"READY=1\nSTATUS=listening on {sys.argv[1]}")
     serve(server, 0.1 if "--watchdog" in options else None)
