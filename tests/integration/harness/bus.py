@@ -120,6 +120,9 @@ class Bus:
             return (value,) if good(value) else None
         return wait_for(f"{node}: {prop}", look, step=0.1)[0]
 
+    def wait_manager(self, prop, wanted):
+        wait_for(prop, lambda: self.manager(prop) == wanted, step=0.1)
+
     def checkpoint(self, node):
         """A twin made now: the call returns when it is armed."""
         def attempt():
