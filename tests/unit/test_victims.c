@@ -120,6 +120,7 @@ static bool swap_and_check(
 
 	if (atomic_load(&r->shared->failed))
 		return run_fail(r, "%s", r->shared->message);
+	atomic_fetch_add(&r->shared->swaps, 1);
 	error = twin_swap(r->e, 0, &sw);
 	if (error < 0)
 		return run_fail(r, "swap: %d, %s", error, twin_reason(r->e));

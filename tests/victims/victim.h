@@ -34,16 +34,14 @@ enum victim_command {
 	VICTIM_SEGV,
 	VICTIM_EXIT, /* with VICTIM_EXIT_STATUS */
 	VICTIM_EXIT_BY_THREAD,
-	VICTIM_EXEC, /* these last ones only by victims that know them */
-	VICTIM_EXEC_BY_THREAD,
-	VICTIM_CHANGE,
-	VICTIM_VERIFY,
+	VICTIM_EXEC, /* only execs_itself knows it */
 };
 
 struct victim_shared {
 	_Atomic uint64_t progress;
 	_Atomic uint64_t counter; /* a copy of one in the victim's own memory */
-	_Atomic int failed, stop, command, answered;
+	_Atomic int failed, stop, command;
+	_Atomic unsigned swaps; /* counted by the driver, before each */
 	char message[512];
 };
 
