@@ -236,16 +236,24 @@ static struct clone_seen read_clone(const struct thread *t)
 	return c;
 }
 
+/*
+ * A new thread may be seen before its creator's stop, for waitpid() keeps no order between tasks;
+ * it may even have ended by then, and must not be taken for a thread that is yet to come.
+ */
 static void handle_clone(struct twin_engine *e, struct thread *t)
 {
 	struct clone_seen c = read_clone(t);
 	unsigned long tid = 0;
-	struct thread *born;
 
 	if (ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &tid) == 0 && c.known &&
-		(c.flags & CLONE_THREAD) && (born = thread_add(e, (pid_t)tid))) {
-		born->tid_addr = c.tid_addr;
-		born->tid_addr_known = true;
+		(c.flags & CLONE_THREAD)) {
+		struct thread *born = thread_find(e, (pid_t)tid);
+		if (!born && proc_tgid((pid_t)tid) == e->pid)
+			born = thread_add(e, (pid_t)tid);
+		if (born) {
+			born->tid_addr = c.tid_addr;
+			born->tid_addr_known = true;
+		}
 	}
 	thread_go_on(t, 0);
 }

@@ -104,17 +104,29 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 	return true;
 }
 
+/* Ask one thread to stop; false when there is no such task (any more, or not yet seen to end). */
+static bool ask(struct twin_engine *e, struct thread *t)
+{
+	if (t->asked || ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) == 0) {
+		t->asked = true;
+		return true;
+	}
+	/* A zombie still has its end to be told by waitpid(). */
+	return proc_tgid(t->tid) == e->pid;
+}
+
 int engine_freeze(struct twin_engine *e)
 {
 	unsigned running = 0;
 
-	FOREACH_THREAD(e, t)
-	{
-		if (t->stopped)
+	for (unsigned i = 0; i < e->n_threads;) {
+		struct thread *t = e->threads[i];
+		if (!t->stopped && !ask(e, t)) {
+			thread_remove(e, t); /* another takes its slot */
 			continue;
-		running++;
-		if (!t->asked && ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) == 0)
-			t->asked = true;
+		}
+		running += !t->stopped;
+		i++;
 	}
 	engine_deadline_set(e, e->config.freeze_deadline);
 	while (running > 0) {
