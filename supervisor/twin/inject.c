@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "supervisor/twin/engine.h"
 
@@ -53,6 +54,49 @@ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	return 0;
 }
 
+/* How long a step may take before a look at whether the process was killed meanwhile. */
+#define KILLED_LOOK 10000000ULL
+
+/*
+ * The end of a main thread is told only when all others are reaped, and that is for us to do: a
+ * process killed at a step would otherwise be waited for for ever. Nothing but a kill can end a
+ * thread that stands still, so whoever called gives up soon.
+ */
+static void reap_killed_threads(struct twin_engine *e)
+{
+	bool again;
+
+	do {
+		again = false;
+		FOREACH_THREAD(e, t)
+		{
+			siginfo_t info = {.si_signo = 0};
+			if (again || t->tid == e->pid ||
+				waitid(P_PID, (id_t)t->tid, &info, WEXITED | WNOHANG | __WALL) < 0 ||
+				info.si_pid != t->tid)
+				continue;
+			thread_remove(e, t);
+			again = true;
+		}
+	} while (again);
+}
+
+static pid_t wait_for_step(const struct injection *in, int *ret_raw)
+{
+	bool main_thread = in->tid == in->e->pid;
+	pid_t r;
+
+	if (main_thread)
+		engine_deadline_set(in->e, KILLED_LOOK);
+	while ((r = engine_wait(in->tid, ret_raw)) == -ETIMEDOUT && main_thread) {
+		reap_killed_threads(in->e);
+		engine_deadline_set(in->e, KILLED_LOOK);
+	}
+	if (main_thread)
+		engine_deadline_clear(in->e);
+	return r;
+}
+
 /* One step; 0 when it was made, 1 when something else stopped the task, or -errno. */
 static int step_once(struct injection *in)
 {
@@ -64,7 +108,7 @@ static int step_once(struct injection *in)
 		return -errno;
 	in->steps++;
 	do
-		r = engine_wait(in->tid, &raw);
+		r = wait_for_step(in, &raw);
 	while (r == -EINTR);
 	if (r < 0)
 		return r;
