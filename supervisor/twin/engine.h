@@ -46,6 +46,7 @@ struct wait_record {
 
 struct thread {
 	pid_t tid;
+	bool second_fatal; /* stands at a fatal signal, but another came first */
 	bool used, stopped, asked; /* asked: a PTRACE_INTERRUPT is under way */
 	bool mended;               /* in this freeze: its registers are fit to go on with */
 	struct wait_event stop;    /* where stopped */

@@ -184,7 +184,7 @@ void engine_thaw(struct twin_engine *e)
 		more = false;
 		FOREACH_THREAD(e, t)
 		{
-			if (!t->stopped || t->tid == e->fatal_tid)
+			if (!t->stopped || t->tid == e->fatal_tid || t->second_fatal)
 				continue;
 			if (n_others < ELEMENTSOF(others))
 				others[n_others++] = t;

@@ -101,6 +101,8 @@ void signals_handle(struct twin_engine *e, struct thread *t, int sig)
 		/* A second fatal signal waits: the first decides. */
 		if (!e->fatal_tid)
 			report_fatal(e, t, sig);
+		else
+			t->second_fatal = true;
 		break;
 	}
 }

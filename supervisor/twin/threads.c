@@ -95,7 +95,7 @@ void threads_clear(struct twin_engine *e)
 
 void thread_go_on(struct thread *t, int sig)
 {
-	t->stopped = false;
+	t->stopped = t->second_fatal = false;
 	/* ESRCH: killed meanwhile; its end will be reported. */
 	(void)ptrace(PTRACE_CONT, t->tid, NULL, sig);
 }
