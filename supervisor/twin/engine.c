@@ -299,6 +299,7 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 {
 	t->stopped = true;
 	t->stop = *w;
+	t->asked = false; /* any stop takes an interrupt with it that was under way */
 	switch (w->kind) {
 	case WAIT_SIGNAL_STOP:
 		signals_handle(e, t, w->signal);
@@ -313,7 +314,6 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 		e->group_stopped = true;
 		break;
 	case WAIT_INTERRUPT_STOP:
-		t->asked = false;
 		if (e->group_stopped && t->tid == e->pid) {
 			e->group_stopped = false;
 			engine_push_event(e,

@@ -99,8 +99,9 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 	t->stopped = true;
 	t->stop = ev;
 	t->mended = false;
-	if (ev.kind == WAIT_INTERRUPT_STOP)
-		t->asked = false;
+	/* "any trap clears pending STOP trap" (kernel/signal.c, ptrace_stop()): whatever the stop
+	 * is, the interrupt may be gone with it. One too many does no harm. */
+	t->asked = false;
 	return true;
 }
 
