@@ -250,7 +250,7 @@ struct injection {
 	struct arch_regs saved;
 	uint64_t saved_mask;
 	cpu_set_t saved_affinity;
-	bool pinned, restore, unfiltered;
+	bool pinned, restore, unfiltered, stopped_by_user;
 	unsigned steps; /* each is a voluntary switch of the task */
 };
 _must_check_ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,

@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
 
 #define ERESTARTNOINTR_RESULT (-513)
 #define STEPS_MAX 64
@@ -117,6 +118,8 @@ static int step_once(struct injection *in)
 		engine_defer(in->e, in->tid, raw);
 		return -ESRCH;
 	}
+	/* No mask keeps SIGSTOP out, and it is gone once the step goes on. */
+	in->stopped_by_user |= ev.kind == WAIT_SIGNAL_STOP && ev.signal == SIGSTOP;
 	return ev.kind == WAIT_SIGNAL_STOP && ev.signal == SIGTRAP ? 0 : 1;
 }
 
@@ -174,6 +177,22 @@ int inject_output(
 	return image_write(in->tid, at, kept, sizeof(kept)) < 0 ? -EFAULT : r;
 }
 
+/* Unless it was continued since: SIGCONT would have taken the SIGSTOP back, and it is masked now,
+ * so it still stands there. */
+static void send_stop_again(const struct injection *in)
+{
+	const uint64_t cont = 1ULL << (SIGCONT - 1);
+	char text[4096];
+	uint64_t own = 0, shared = 0;
+
+	if (proc_read(text, sizeof(text), "%d/status", in->tid) < 0)
+		return;
+	(void)!proc_field(text, "SigPnd", 16, &own);
+	(void)!proc_field(text, "ShdPnd", 16, &shared);
+	if (!((own | shared) & cont))
+		(void)kill(in->e->pid, SIGSTOP);
+}
+
 void inject_end(struct injection *in)
 {
 	struct thread *t = thread_find(in->e, in->tid);
@@ -186,6 +205,8 @@ void inject_end(struct injection *in)
 		(void)ptrace(PTRACE_SETOPTIONS, in->tid, NULL, ACTIVE_OPTIONS);
 	if (!in->restore)
 		return;
+	if (in->stopped_by_user)
+		send_stop_again(in);
 	/* Either fails only when the task is dead. */
 	if (arch_set_regs(in->tid, &in->saved) == 0)
 		(void)ptrace(PTRACE_SETSIGMASK, in->tid, sizeof(in->saved_mask), &in->saved_mask);
