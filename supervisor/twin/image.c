@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -239,6 +240,19 @@ static void name_twin(struct twin *w, struct injection *in)
 		return; /* it only looks like its original in ps(1) */
 }
 
+static bool same_namespace(pid_t pid, const char *kind)
+{
+	char path[64];
+	struct stat theirs, ours;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kind);
+	if (stat(path, &theirs) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/ns/%s", kind);
+	return stat(path, &ours) == 0 && theirs.st_ino == ours.st_ino &&
+	       theirs.st_dev == ours.st_dev;
+}
+
 /* No right to choose a pid: then each clone is steered through ns_last_pid. */
 static bool may_set_tid(pid_t pid)
 {
@@ -246,6 +260,9 @@ static bool may_set_tid(pid_t pid)
 	char text[4096];
 	uint64_t caps = 0;
 
+	/* Capabilities count in its own user namespace; the pids are of ours. */
+	if (!same_namespace(pid, "user"))
+		return false;
 	if (proc_read(text, sizeof(text), "%d/status", pid) < 0 ||
 		proc_field(text, "CapEff", 16, &caps) < 0)
 		return false;
