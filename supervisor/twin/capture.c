@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -71,6 +72,26 @@ static bool in_inner_namespace(const char *text)
 	return *p != '\n' && *p != '\0';
 }
 
+/* After unshare(CLONE_NEWPID) its next child is the init of a new namespace, and that may not be
+ * one of our copies. */
+static bool children_go_elsewhere(pid_t pid)
+{
+	static const char *const kinds[] = {"pid", "time"};
+
+	for (size_t i = 0; i < ELEMENTSOF(kinds); i++) {
+		char path[64];
+		struct stat own, children;
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, kinds[i]);
+		if (stat(path, &own) < 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/ns/%s_for_children", pid, kinds[i]);
+		/* Dangling while the namespace has no init yet: then it is another one, too. */
+		if (stat(path, &children) < 0 || own.st_ino != children.st_ino)
+			return true;
+	}
+	return false;
+}
+
 static int look_at_process(struct twin_engine *e)
 {
 	uint64_t seccomp = 0;
@@ -89,6 +110,8 @@ static int look_at_process(struct twin_engine *e)
 	e->zombie_looks = 0;
 	if (in_inner_namespace(text))
 		return engine_fail(e, -ENOTSUP, "it lives in a pid namespace of its own");
+	if (children_go_elsewhere(e->pid))
+		return engine_fail(e, -ENOTSUP, "its children go into a namespace of their own");
 	e->filtered = proc_field(text, "Seccomp", 10, &seccomp) == 0 && seccomp != 0;
 	return 0;
 }
