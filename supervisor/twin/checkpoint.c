@@ -281,7 +281,9 @@ static int look_for_wiped(struct twin_engine *e)
 {
 	unsigned n = e->n_checkpoints;
 
-	if (n != 0 && ((n & (n - 1)) != 0 || (n & 0x55555555u) == 0))
+	/* Of those that are known one must be sure: what was unmapped and mapped anew would be
+	 * marked after the copy though it was not before, and the node's own children find zeros. */
+	if (e->wiped.n == 0 && n != 0 && ((n & (n - 1)) != 0 || (n & 0x55555555u) == 0))
 		return 0;
 	e->wiped.n = 0;
 	return mappings_wiped(&e->wiped, e->pid);
