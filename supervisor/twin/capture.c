@@ -94,7 +94,7 @@ static bool children_go_elsewhere(pid_t pid)
 
 static int look_at_process(struct twin_engine *e)
 {
-	uint64_t seccomp = 0;
+	uint64_t seccomp = 0, sig_ignored = 0;
 	char text[4096];
 	const char *p;
 
@@ -112,6 +112,11 @@ static int look_at_process(struct twin_engine *e)
 		return engine_fail(e, -ENOTSUP, "it lives in a pid namespace of its own");
 	if (children_go_elsewhere(e->pid))
 		return engine_fail(e, -ENOTSUP, "its children go into a namespace of their own");
+	/* Each single step forces SIGTRAP, and where that is ignored the kernel makes it fatal
+	 * (force_sig_info_to_task()). */
+	if (proc_field(text, "SigIgn", 16, &sig_ignored) == 0 &&
+		(sig_ignored & (1ULL << (SIGTRAP - 1))))
+		return engine_fail(e, -ENOTSUP, "it ignores SIGTRAP");
 	e->filtered = proc_field(text, "Seccomp", 10, &seccomp) == 0 && seccomp != 0;
 	return 0;
 }
