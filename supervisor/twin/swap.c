@@ -29,7 +29,7 @@ struct build {
 	struct twin_engine *e;
 	struct twin *w;
 	pid_t leader; /* wanted */
-	bool leader_born, leader_done, template_done;
+	bool leader_born, leader_done, template_done, waited;
 	unsigned standing; /* threads at their first stop, the leader not counted */
 	unsigned tries;
 };
@@ -152,6 +152,26 @@ static int go(pid_t pid)
 	return ptrace(PTRACE_CONT, pid, NULL, NULL) < 0 ? -errno : 0;
 }
 
+/* A copy that was given up before it had left the session of its original keeps the pid in use
+ * until it is reaped. */
+static void reap_dying(struct twin_engine *e)
+{
+	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++) {
+		struct wait_event ev = {0};
+		int raw;
+
+		while (e->dying[i] > 0 && !wait_is_end(&ev)) {
+			pid_t r = engine_wait(e->dying[i], &raw);
+			if (r == -ETIMEDOUT)
+				return;
+			if (r < 0)
+				break;
+			ev = wait_classify((struct wait_status){raw}, true);
+		}
+		e->dying[i] = 0;
+	}
+}
+
 /* The template trapped: before a steered clone, or after a clone. */
 static int template_trapped(struct build *b)
 {
@@ -166,6 +186,11 @@ static int template_trapped(struct build *b)
 			return engine_fail(e, -EBUSY, "pid %d was not to be had", b->leader);
 		int r = steer_pid(e, b->leader);
 		return r < 0 ? r : go(b->w->pid);
+	}
+	if (result == -EEXIST && !b->waited) {
+		b->waited = true;
+		reap_dying(e);
+		return go(b->w->pid);
 	}
 	if (result < 0)
 		return engine_fail(
@@ -204,6 +229,9 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 
 	if (ours && wait_is_end(ev))
 		return engine_fail(b->e, -ESRCH, "task %d ended while it was rebuilt", pid);
+	/* A stop signal was sent to the twin (kill, or to a group that it is in): not for now. */
+	if (ours && ev->kind == WAIT_SIGNAL_STOP && ev->signal == SIGSTOP)
+		return go(pid);
 	if (ours && !trap && !first)
 		return engine_fail(b->e, -EIO, "task %d: %s by signal %d while it was rebuilt", pid,
 			wait_kind_to_string(ev->kind), ev->signal);
