@@ -253,15 +253,6 @@ static bool give_back(struct twin_engine *e, const struct file_table *then,
 	int pair[2] = {-1, -1};
 	uint64_t at;
 
-	if (f->kind == FILE_PATH && f->path && f->offset >= 0) {
-		const char *path = then->pool + f->path;
-		uint64_t flags = (uint64_t)(f->flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY));
-		at = repair_data(e, path, strlen(path) + 1);
-		return at && repair_add(e, SYS_openat, ARGS((uint64_t)AT_FDCWD, at, flags)) &&
-		       repair_add(e, SYS_lseek,
-			       ARGS((uint64_t)first, (uint64_t)f->offset, SEEK_SET)) &&
-		       (first == f->fd || move_fd(e, first, f->fd));
-	}
 	second = next_free(then, now, f->fd, first + 1);
 	at = repair_data(e, pair, sizeof(pair));
 	if (!at || !repair_add(e, SYS_socketpair, ARGS(AF_UNIX, SOCK_STREAM, 0, at)))
@@ -272,6 +263,23 @@ static bool give_back(struct twin_engine *e, const struct file_table *then,
 		return false;
 	return repair_add(e, SYS_close, ARGS((uint64_t)first)) &&
 	       (second == f->fd || repair_add(e, SYS_close, ARGS((uint64_t)second)));
+}
+
+/* A file is opened over its placeholder: where that fails (it has been unlinked) the number is
+ * taken all the same, and the numbers of those that follow are as foreseen. */
+static bool open_again(struct twin_engine *e, const struct file_table *then,
+	const struct file_table *now, const struct file_entry *f)
+{
+	int opened = next_free(then, now, f->fd + 1, 0);
+	const char *path = then->pool + f->path;
+	uint64_t flags = (uint64_t)(f->flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)), at;
+
+	if (f->kind != FILE_PATH || !f->path || f->offset < 0)
+		return true;
+	at = repair_data(e, path, strlen(path) + 1);
+	return at && repair_add(e, SYS_openat, ARGS((uint64_t)AT_FDCWD, at, flags)) &&
+	       repair_add(e, SYS_lseek, ARGS((uint64_t)opened, (uint64_t)f->offset, SEEK_SET)) &&
+	       move_fd(e, opened, f->fd);
 }
 
 static void reconcile_epoll(struct twin_engine *e, const struct file_table *then,
@@ -347,7 +355,7 @@ void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *
 		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
 		if (n && n->link_hash == t->link_hash)
 			continue;
-		ret->fds_replaced += give_back(e, then, now, t);
+		ret->fds_replaced += give_back(e, then, now, t) && open_again(e, then, now, t);
 	}
 	reconcile_epoll(e, then, now, ret);
 }
