@@ -104,23 +104,35 @@ static void read_path_entry(struct file_entry *f, int pidfd)
 static int read_epoll(struct file_table *t, pid_t pid, int epfd)
 {
 	static char text[FDINFO_MAX];
-	ssize_t len = proc_read(text, sizeof(text), "%d/fdinfo/%d", pid, epfd);
+	char path[64];
+	size_t len = 0;
+	ssize_t n;
 
-	if (len < 0)
-		return (int)len;
-	if (len + 1 >= (ssize_t)sizeof(text))
-		t->incomplete = true;
-	for (char *line = strstr(text, "tfd:"); line; line = strstr(line + 1, "tfd:")) {
-		struct epoll_entry ep = {.epfd = epfd};
-		unsigned long long data;
-		if (sscanf(line, "tfd: %d events: %x data: %llx", &ep.fd, &ep.events, &data) != 3)
-			break;
-		ep.data = data;
-		if (t->n_epoll < t->epoll_max)
-			t->epoll[t->n_epoll] = ep;
-		t->n_epoll++;
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, epfd);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* Whole lines only: half a number is another number. */
+	while ((n = read(fd, text + len, sizeof(text) - 1 - len)) > 0) {
+		char *line = text, *end;
+		len += (size_t)n;
+		text[len] = '\0';
+		for (; (end = memchr(line, '\n', len - (size_t)(line - text))); line = end + 1) {
+			struct epoll_entry ep = {.epfd = epfd};
+			unsigned long long data;
+			*end = '\0';
+			if (sscanf(line, "tfd: %d events: %x data: %llx", &ep.fd, &ep.events,
+				    &data) != 3)
+				continue;
+			ep.data = data;
+			if (t->n_epoll < t->epoll_max)
+				t->epoll[t->n_epoll] = ep;
+			t->n_epoll++;
+		}
+		len -= (size_t)(line - text);
+		memmove(text, line, len);
 	}
-	return 0;
+	return n < 0 ? -errno : 0;
 }
 
 static void add_entry(struct file_table *t, int fd, int pidfd, int dir)
