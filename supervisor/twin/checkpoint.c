@@ -66,8 +66,11 @@ static int fork_in(struct injection *in, uint64_t flags, pid_t *ret)
 	long result;
 	int r = inject_call(in, SYS_clone, (const uint64_t[6]){flags, 0, 0, 0, 0, 0}, &result);
 
-	if (r < 0)
+	if (r < 0) {
+		/* Killed at the step: whether a copy was made is not known; if so, it will report. */
+		in->e->copy_unknown = true;
 		return r;
+	}
 	if (result <= 0)
 		return result == -EAGAIN || result == -ENOMEM ? -EBUSY : (int)result;
 	*ret = (pid_t)result;

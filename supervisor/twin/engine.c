@@ -362,6 +362,11 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw)
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
 		if (e->dying[i] == pid)
 			return;
+	/* Let go, it would wake up and run beside the active. */
+	if (e->copy_unknown && proc_parent(pid) == getpid()) {
+		engine_kill_helper(e, pid);
+		return;
+	}
 	/* A task born of the active: a thread whose creator's stop is yet to come, or a process
 	 * that was made with clone(2) and no SIGCHLD, which is not ours to keep. */
 	if (proc_tgid(pid) == e->pid && (t = thread_add(e, pid)))

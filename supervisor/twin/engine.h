@@ -171,6 +171,7 @@ struct twin_engine {
 	unsigned n_pending;
 	bool pending_incomplete;
 	bool filtered; /* it has a seccomp filter */
+	bool copy_unknown; /* a copy may have been made whose pid was not learnt */
 	bool copying;  /* its main thread has the options of copies */
 	unsigned zombie_looks;
 	struct marked_list left_out, wiped; /* of the checkpoint under way */

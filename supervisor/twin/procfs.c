@@ -77,6 +77,16 @@ int proc_field(const char *text, const char *key, int base, uint64_t *ret)
 	return -ENODATA;
 }
 
+pid_t proc_parent(pid_t pid)
+{
+	char buf[512];
+	uint64_t v;
+
+	if (proc_read(buf, sizeof(buf), "%d/status", pid) < 0)
+		return -ESRCH;
+	return proc_field(buf, "PPid", 10, &v) < 0 ? -ESRCH : (pid_t)v;
+}
+
 pid_t proc_tgid(pid_t tid)
 {
 	char buf[512];

@@ -18,4 +18,5 @@ ssize_t proc_reread(int fd, char *buf, size_t size);
 _must_check_ int proc_field(const char *text, const char *key, int base, uint64_t *ret);
 _must_check_ int proc_write(const char *text, const char *fmt, ...) _printf_(2, 3);
 /* The thread group of a task, -ESRCH when it is gone. */
+pid_t proc_parent(pid_t pid);
 pid_t proc_tgid(pid_t tid);

@@ -156,17 +156,25 @@ static int go(pid_t pid)
  * until it is reaped. */
 static void reap_dying(struct twin_engine *e)
 {
-	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++) {
-		struct wait_event ev = {0};
-		int raw;
+	pid_t pid;
+	int status;
 
-		while (e->dying[i] > 0 && !wait_is_end(&ev)) {
+	while ((pid = waitpid(-1, &status, __WALL | WNOHANG)) > 0)
+		engine_defer(e, pid, status);
+	for (unsigned i = 0; i < e->n_deferred; i++)
+		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
+	e->n_deferred = 0;
+	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++) {
+		bool gone = e->dying[i] == 0;
+
+		while (!gone) {
+			struct wait_event ev;
+			int raw;
 			pid_t r = engine_wait(e->dying[i], &raw);
 			if (r == -ETIMEDOUT)
 				return;
-			if (r < 0)
-				break;
 			ev = wait_classify((struct wait_status){raw}, true);
+			gone = r < 0 || wait_is_end(&ev);
 		}
 		e->dying[i] = 0;
 	}
