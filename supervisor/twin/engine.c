@@ -85,6 +85,8 @@ void twin_engine_free(struct twin_engine *e)
 	if (e->deadline_timer_made)
 		timer_delete(e->deadline_timer);
 	free(e->image);
+	free(e->repairs);
+	free(e->repair_data);
 	free(e);
 }
 

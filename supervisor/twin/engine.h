@@ -92,6 +92,7 @@ struct twin {
 	struct arch_regs regs; /* of the template task, for injections */
 	uint64_t code, data;   /* scratch mappings in its memory */
 	size_t code_len, data_len;
+	size_t repair_calls, repair_data_size;
 	/* data: routine_args, threads, REPAIR_CALLS routine_calls, REPAIR_DATA bytes, the leader's
 	 * calls and their data, frames */
 	uint64_t threads_at, calls_at, repair_data_at, leader_calls_at;
@@ -124,6 +125,7 @@ struct pending_signal {
 	siginfo_t info;
 };
 
+/* At least; more where the table of descriptors is large. */
 #define REPAIR_CALLS 512
 #define REPAIR_DATA 8192
 #define DEFERRED_MAX 64
@@ -188,10 +190,11 @@ struct twin_engine {
 	unsigned n_deferred;
 	struct twin_event events[EVENTS_MAX];
 	unsigned n_events;
-	struct routine_call repairs[REPAIR_CALLS];
-	unsigned n_repairs;
-	uint8_t repair_data[REPAIR_DATA];
-	size_t repair_data_len;
+	struct routine_call *repairs; /* as much room as the largest of the twins has */
+	size_t n_repairs, repairs_allocated, repairs_max;
+	uint8_t *repair_data;
+	size_t repair_data_len, repair_data_allocated, repair_data_max;
+	bool repairs_full;
 	uint64_t repair_data_at;
 	uint8_t *image; /* built here, then written into the twin */
 	size_t image_size;

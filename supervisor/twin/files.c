@@ -212,8 +212,10 @@ bool repair_add(struct twin_engine *e, long nr, const uint64_t args[6])
 {
 	struct routine_call *c;
 
-	if (e->n_repairs >= REPAIR_CALLS)
+	if (e->n_repairs >= e->repairs_max) {
+		e->repairs_full = true;
 		return false;
+	}
 	c = &e->repairs[e->n_repairs++];
 	*c = (struct routine_call){.nr = (uint64_t)nr};
 	memcpy(c->args, args, sizeof(c->args));
@@ -224,8 +226,10 @@ uint64_t repair_data(struct twin_engine *e, const void *data, size_t len)
 {
 	uint64_t at = e->repair_data_at + e->repair_data_len;
 
-	if (e->repair_data_len + len > REPAIR_DATA)
+	if (e->repair_data_len + len > e->repair_data_max) {
+		e->repairs_full = true;
 		return 0;
+	}
 	memcpy(e->repair_data + e->repair_data_len, data, len);
 	e->repair_data_len += (len + 15) & ~(size_t)15;
 	return at;

@@ -84,9 +84,9 @@ static size_t layout(struct twin *w, unsigned n_threads, size_t frame)
 	w->threads_at = at;
 	at += n_threads * sizeof(struct routine_thread);
 	w->calls_at = at;
-	at += REPAIR_CALLS * sizeof(struct routine_call);
+	at += w->repair_calls * sizeof(struct routine_call);
 	w->repair_data_at = at;
-	at += REPAIR_DATA;
+	at += w->repair_data_size;
 	w->leader_calls_at = at;
 	at += LEADER_CALLS * sizeof(struct routine_call) + LEADER_DATA;
 	at = (at + ARCH_FRAME_ALIGN - 1) & ~(size_t)(ARCH_FRAME_ALIGN - 1);
@@ -290,6 +290,20 @@ static int reserve(struct twin_engine *e, struct twin *w)
 		w->threads = p;
 		w->threads_allocated = w->n_threads;
 	}
+	if (e->repairs_allocated < w->repair_calls) {
+		void *p = realloc(e->repairs, w->repair_calls * sizeof(*e->repairs));
+		if (!p)
+			return -ENOMEM;
+		e->repairs = p;
+		e->repairs_allocated = w->repair_calls;
+	}
+	if (e->repair_data_allocated < w->repair_data_size) {
+		void *p = realloc(e->repair_data, w->repair_data_size);
+		if (!p)
+			return -ENOMEM;
+		e->repair_data = p;
+		e->repair_data_allocated = w->repair_data_size;
+	}
 	if (e->image_size < w->data_len) {
 		void *p = realloc(e->image, w->data_len);
 		if (!p)
@@ -330,6 +344,10 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 
 	w->n_threads = e->n_threads;
 	w->code_len = PAGE;
+	/* A descriptor may need to be opened and moved, its entries to be removed and added. */
+	w->repair_calls = REPAIR_CALLS + 4 * w->files.n + 2 * w->files.n_epoll;
+	w->repair_data_size = (REPAIR_DATA + 32 * (w->files.n + w->files.n_epoll) +
+				      w->files.pool_len + 15) & ~(size_t)15;
 	w->data_len = layout(w, w->n_threads, frame);
 	r = engine_wait(w->pid, &raw);
 	if (r < 0)

@@ -99,6 +99,9 @@ static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *re
 	int r = files_scan(&e->files_now, w->pid, w->pidfd, w->fd_dir);
 
 	e->n_repairs = 0;
+	e->repairs_max = w->repair_calls;
+	e->repair_data_max = w->repair_data_size;
+	e->repairs_full = false;
 	e->repair_data_len = 0;
 	e->repair_data_at = w->repair_data_at;
 	if (r == 0)
@@ -113,6 +116,11 @@ static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *re
 	if (r < 0)
 		return r;
 	files_reconcile(e, w->pid, &w->files, &e->files_now, ret);
+	if (e->repairs_full) {
+		size_t len = strlen(ret->lost);
+		snprintf(ret->lost + len, sizeof(ret->lost) - len,
+			"%smore descriptors than can be put back", len ? ", " : "");
+	}
 	return write_repairs(e, w);
 }
 
