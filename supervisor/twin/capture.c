@@ -203,7 +203,8 @@ int capture_once(struct twin_engine *e, struct thread *t)
 	int r;
 
 	if (t->tid_addr_known && t->altstack_queries >= ALTSTACK_QUERIES &&
-		t->last_ip == arch_ip(&t->regs) && t->last_sp == arch_sp(&t->regs))
+		t->last_ip == arch_ip(&t->regs) && t->last_sp == arch_sp(&t->regs) &&
+		((e->n_checkpoints + (unsigned)t->tid) & 7) != 0)
 		return 0;
 	t->last_ip = arch_ip(&t->regs);
 	t->last_sp = arch_sp(&t->regs);

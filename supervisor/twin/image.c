@@ -228,6 +228,17 @@ static int leave_session(struct twin_engine *e, const struct twin *w, struct inj
 	return r < 0 ? r : (int)MIN2(result, 0L);
 }
 
+/* The main thread's own alternate stack is inherited by the copy, where asking costs no freeze. */
+static int ask_altstack(struct twin_engine *e, struct injection *in)
+{
+	struct thread *leader = thread_find(e, e->pid);
+	uint64_t args[6] = {0};
+
+	return leader ? inject_output(in, SYS_sigaltstack, args, 1, &leader->altstack,
+				sizeof(leader->altstack))
+		      : -ESRCH;
+}
+
 static void name_twin(struct twin *w, struct injection *in)
 {
 	char name[16];
@@ -378,6 +389,8 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		r = mappings_mark(&e->wiped, &in);
 	if (r == 0)
 		r = leave_session(e, w, &in);
+	if (r == 0)
+		r = ask_altstack(e, &in);
 	if (r == 0)
 		r = fill(e, w, frame);
 	if (r == 0)
