@@ -329,6 +329,12 @@ static void reconcile_epoll(struct twin_engine *e, const struct file_table *then
 		at = repair_data(e, &ev, sizeof(ev));
 		if (!at)
 			return;
+		/* Such an entry cannot be modified, nor anything be modified into one. */
+		if (n && same_file && ((t->events | n->events) & EPOLLEXCLUSIVE)) {
+			if (repair_add(e, SYS_epoll_ctl,
+				    ARGS((uint64_t)t->epfd, EPOLL_CTL_DEL, (uint64_t)t->fd)))
+				n = NULL;
+		}
 		ret->epoll_changes += repair_add(e, SYS_epoll_ctl,
 			ARGS((uint64_t)t->epfd, n && same_file ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
 				(uint64_t)t->fd, at));
