@@ -56,7 +56,20 @@ static bool look_at_thread(struct twin_engine *e, struct thread *t)
 	look_at_facts(e, t);
 	if (t->syscall_fd < 0 || proc_reread(t->syscall_fd, text, sizeof(text)) <= 0)
 		return false;
-	return text[0] >= '0' && text[0] <= '9';
+	if (text[0] < '0' || text[0] > '9')
+		return false;
+	switch (strtol(text, NULL, 10)) {
+	case SYS_clone:
+	case SYS_clone3:
+#ifdef SYS_vfork
+	case SYS_vfork:
+#endif
+		/* Asleep in there: until its child executes or ends. No stop reaches it, and all
+		 * others would stand still until the deadline. */
+		e->in_vfork = t->tid;
+		break;
+	}
+	return true;
 }
 
 /* More than one number: it lives in a pid namespace below ours, where its clone() would speak of
@@ -130,10 +143,13 @@ int capture_look(struct twin_engine *e, bool *ret_quiet)
 
 	if (r < 0)
 		return r;
+	e->in_vfork = 0;
 	FOREACH_THREAD(e, t)
 	{
 		quiet &= look_at_thread(e, t);
 	}
+	if (e->in_vfork)
+		return engine_fail(e, -EBUSY, "thread %d waits in vfork", e->in_vfork);
 	r = files_reserve(&e->files_now);
 	if (r == 0)
 		r = files_scan(&e->files_now, e->pid, e->pidfd, e->fd_dir);
