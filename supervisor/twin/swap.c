@@ -328,13 +328,27 @@ static int pass_filter(struct twin_engine *e, const struct twin *w)
 }
 
 /* The half-built process goes as a whole; its ends would look like those of children. */
-static void drop_half_built(const struct twin *w)
+static void drop_half_built(struct twin_engine *e, const struct twin *w)
 {
+	pid_t leader = w->threads[0].tid, pid;
+	struct wait_event ev;
 	int raw;
 
-	kill(w->threads[0].tid, SIGKILL);
-	for (unsigned i = w->n_threads; i > 0; i--)
-		(void)waitpid(w->threads[i - 1].tid, &raw, __WALL);
+	/* Whoever ends is reaped, known or not: steered clones leave threads of wrong numbers, and
+	 * the end of the main thread is told after all of theirs. */
+	kill(leader, SIGKILL);
+	engine_deadline_set(e, REAP_DEADLINE);
+	while (proc_tgid(leader) == leader && proc_parent(leader) == getpid()) {
+		pid = engine_wait(-1, &raw);
+		if (pid < 0)
+			break;
+		ev = wait_classify((struct wait_status){raw}, true);
+		if (pid == leader && wait_is_end(&ev))
+			break;
+		if (pid != leader && !is_wanted(w, pid))
+			engine_defer(e, pid, raw);
+	}
+	engine_deadline_clear(e);
 }
 
 static int build(struct twin_engine *e, struct twin *w)
@@ -359,7 +373,7 @@ static int build(struct twin_engine *e, struct twin *w)
 	if (r == 0 && w->filtered)
 		r = pass_filter(e, w);
 	if (r < 0 && b.leader_born)
-		drop_half_built(w);
+		drop_half_built(e, w);
 	return r;
 }
 
