@@ -56,7 +56,7 @@ static uint64_t nth_argument(const char *text, unsigned n)
 /* true: it sleeps in a system call. */
 static bool look_at_thread(struct twin_engine *e, struct thread *t)
 {
-	char text[256], path[64];
+	char text[256], path[64], stat_text[4096];
 
 	if (t->syscall_fd < 0) {
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", e->pid, t->tid);
@@ -75,7 +75,10 @@ static bool look_at_thread(struct twin_engine *e, struct thread *t)
 #endif
 		/* Asleep in there: until its child executes or ends. No stop reaches it, and all
 		 * others would stand still until the deadline. */
-		e->in_vfork = t->tid;
+		/* (At the stop of a clone event it is 't'.) */
+		if (proc_read(stat_text, sizeof(stat_text), "%d/task/%d/status", e->pid, t->tid) > 0 &&
+			strstr(stat_text, "\nState:\tD"))
+			e->in_vfork = t->tid;
 		break;
 	/* Broken in the middle these return what they have moved so far, and most programs take
 	 * less than all for an error. No moment for a checkpoint that can wait. */
