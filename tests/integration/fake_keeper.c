@@ -7,6 +7,9 @@
  *   once      the node runs and ends well at once
  *   mute      the keeper exits 3 without a word
  *   stubborn  KEEPER_REQ_STOP is not heard
+ *   family    the node has a session of its own, and a child in a group of its own
+ *   pre       a command of ExecStartPre= that never ends
+ *   lingers   the keeper does not leave after its last word
  *   garbage   says things that are no messages, then goes on as usual
  * Every step is a line in <notify-dir>/../events: "start ID", "running ID", "stop ID", "dead ID".
  */
@@ -63,21 +66,32 @@ static void last_word(enum node_state state, enum node_result result)
 	report.exec_exit = now_usec();
 	event(state == NODE_FAILED ? "failed" : "dead");
 	say_state(state);
+	while (has("lingers"))
+		pause();
 	exit(0);
 }
 
-static void start_node(void)
+/* A process that only waits, with a child that does as well where it has a family. */
+static pid_t sleeper(int own_session, int family)
 {
 	pid_t pid = fork();
 
 	if (pid < 0)
 		_exit(92);
-	if (pid == 0) {
-		close(control_fd);
-		for (;;)
-			pause();
-	}
-	report.main_pid = pid;
+	if (pid > 0)
+		return pid;
+	close(control_fd);
+	if (own_session)
+		setsid();
+	if (family && fork() == 0)
+		setpgid(0, 0);
+	for (;;)
+		pause();
+}
+
+static void start_node(void)
+{
+	report.main_pid = sleeper(has("family"), has("family"));
 	report.exec_start = now_usec();
 }
 
@@ -212,6 +226,12 @@ int main(int argc, char **argv)
 		say_garbage();
 	if (has("gate"))
 		wait_at_gate();
+	if (has("pre")) {
+		report.control_pid = sleeper(1, 1);
+		say_state(NODE_START_PRE);
+		for (;;)
+			pause();
+	}
 	if (has("fail"))
 		last_word(NODE_FAILED, RESULT_EXIT_CODE);
 	start_node();

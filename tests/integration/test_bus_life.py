@@ -29,10 +29,12 @@ class BusLife(Case):
         return daemon
 
     def tearDown(self):
-        self.close_all()
-        for d in self.daemons:
-            end_inside(d)
-        super().tearDown()
+        try:
+            self.close_all()
+            for d in self.daemons:
+                end_inside(d)
+        finally:
+            super().tearDown()
 
     def joined(self, since=0):
         self.tw.said("joined the bus", since)

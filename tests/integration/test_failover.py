@@ -243,6 +243,7 @@ class Asked(Counted):
 
     def test_twinctl_checkpoint_and_drop(self):
         c = self.counting()
+        self.bus.wait("n", "State", "armed", "Twin")
         before = self.bus.get("n", "NCheckpoints", "Twin")
         r = self.tw.run("twinctl", "twin", "checkpoint", "n")
         self.assertEqual((r.returncode, r.stderr), (0, ""))

@@ -327,7 +327,6 @@ class KeeperKilled(Faults):
         self.assertIn("keeper", self.bus.get("n", "ResultDetail"))
         self.assertIn("KILL", self.bus.get("n", "ResultDetail"))
 
-    @unittest.expectedFailure  # only the main process is killed
     def test_its_children_go_too(self):
         self.boot({"n": guarded("/bin/sh -c \"sleep 4711 & wait\"", Restart="no")})
         wait_for("a child", lambda: self.copies("sleep 4711"))
@@ -336,7 +335,6 @@ class KeeperKilled(Faults):
         self.tw.said(" n: killing")
         wait_for("its child's end", lambda: not self.copies("sleep 4711"), limit=3)
 
-    @unittest.expectedFailure  # the same
     def test_on_the_way_down(self):
         """Killed while it stops its node: nothing is left."""
         self.boot({"n": guarded("/bin/sh -c \"trap '' TERM; while :; do sleep 1000; done\"")})

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """twinit in namespaces of its own, and everything a test does to it from outside and inside."""
+import contextlib
 import ctypes
 import os
 import re
@@ -161,9 +162,12 @@ class Twinit:
 
 
 def end_inside(process):
-    """End what spawn() began: nsenter itself only waits for its child, which is to die first."""
-    for pid in children(process.pid):
-        os.kill(pid, SIGKILL)
+    """End what spawn() began: nsenter itself only waits for its child, which is to die first.
+    Where there was no pid namespace to go to, it has become the program."""
+    if process.poll() is None:
+        for pid in children(process.pid) or [process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, SIGKILL)
     if ended(process, LIMIT) is None:
         process.kill()
         process.wait()

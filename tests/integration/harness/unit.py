@@ -25,6 +25,7 @@ def unit(exec_start, **settings):
 
 
 def guarded(exec_start, **settings):
-    """With a twin, made when the node has started, and then only where the test says so."""
-    return unit(exec_start, **{"Enabled": "yes", "Interval": "1h", "Restart": "on-failure",
-                               "RestartSec": "0", **settings})
+    """With a twin, made when the node has started, and then only where the test says so. Its
+    quiet moment may be long in coming on a busy machine: without one, connections may break."""
+    return unit(exec_start, **{"Enabled": "yes", "Interval": "1h", "QuietWindow": "2s",
+                               "Restart": "on-failure", "RestartSec": "0", **settings})

@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 
-LIMIT = float(__import__("os").environ.get("LIM","30"))  # generous: it is only reached where something is broken
+LIMIT = 30.0  # generous: it is only reached where something is broken
 STEP = 0.02
 _news = threading.Condition()
 
