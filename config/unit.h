@@ -37,6 +37,8 @@
 #include "config/macro.h"
 
 #define UNIT_FILE_MAX (256u * 1024)
+#define UNIT_ID_MAX 63      /* an id becomes part of a socket path (108 bytes in all) */
+#define UNIT_NAMES_MAX 1024 /* names in one After=, Before=, Requires=, Wants=, WantedBy= */
 
 enum unit_type { UNIT_SIMPLE, UNIT_NOTIFY, _UNIT_TYPE_MAX };
 enum unit_restart {

@@ -16,6 +16,7 @@
 #include "supervisor/manager.h"
 #include "supervisor/options.h"
 #include "supervisor/reap.h"
+#include "supervisor/runtime_dir.h"
 #include "supervisor/shutdown.h"
 
 /* Descriptors 0 to 2 must be taken, or a socket of ours will become somebody's stderr. */
@@ -37,10 +38,24 @@ static void ensure_stdio(void)
 	}
 }
 
+static void mask_signals(int how)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(how, &set, NULL);
+}
+
 static void prepare_process(void)
 {
 	ensure_stdio();
 	umask(022);
+	/* What comes before its watcher is there waits for it instead of ending us, or, sent to a
+	 * PID 1 without a handler, being lost. */
+	mask_signals(SIG_BLOCK);
 	/* A log's reader that went away must be an error code, not our death; and a terminal
 	 * that goes away is no reason to stop robots. */
 	signal(SIGPIPE, SIG_IGN);
@@ -49,19 +64,22 @@ static void prepare_process(void)
 		log_error("cannot become subreaper: %m");
 }
 
-static int make_folder(char *path)
+static int take_lock(const char *runtime_dir)
 {
-	for (char *p = path + 1; *p; p++) {
-		if (*p != '/')
-			continue;
-		*p = '\0';
-		if (mkdir(path, 0755) < 0 && errno != EEXIST && errno != EROFS) {
-			*p = '/';
-			return -errno;
-		}
-		*p = '/';
+	pid_t holder = 0;
+	int r = runtime_dir_lock(runtime_dir, &holder);
+
+	if (r == -EBUSY) {
+		log_error("%s: in use by another twinit (process %d); give this one a "
+			  "--runtime-dir= of its own",
+			runtime_dir, (int)holder);
+		/* An init of the real system may not leave, whatever it finds. */
+		return is_real_init() ? 0 : r;
 	}
-	return mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	if (r < 0)
+		log_warning("%s/lock: %s; nothing keeps a second twinit away", runtime_dir,
+			strerror(-r));
+	return 0;
 }
 
 static int take_options(struct manager *m, struct options *o)
@@ -72,10 +90,13 @@ static int take_options(struct manager *m, struct options *o)
 		m->notify_dir = NULL;
 		return -ENOMEM;
 	}
-	r = make_folder(m->notify_dir);
+	r = runtime_dir_make(m->notify_dir);
 	/* Without it no node of Type=notify can start, but the others can. */
 	if (r < 0)
 		log_error("%s: %s", m->notify_dir, strerror(-r));
+	r = take_lock(o->runtime_dir);
+	if (r < 0)
+		return r;
 	m->unit_path = STEAL_PTR(o->unit_path);
 	m->keeper_path = STEAL_PTR(o->keeper_path);
 	m->shutdown_timeout = o->shutdown_timeout;
@@ -104,6 +125,7 @@ static int run(struct ev_loop *loop, struct options *o)
 	ev_signal_start(loop, &on_term);
 	ev_signal_start(loop, &on_int);
 	reap_start(m);
+	mask_signals(SIG_UNBLOCK);
 	/* What cannot be loaded was logged; the rest is started all the same. */
 	r = manager_load_units(m);
 	if (r < 0)

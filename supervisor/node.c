@@ -10,16 +10,16 @@
 #include "supervisor/base/wait_status.h"
 #include "supervisor/manager.h"
 #include "supervisor/order.h"
-#include "supervisor/reap.h"
+#include "supervisor/orphan.h"
 #include "supervisor/spawn.h"
 
-/* How much later than TimeoutStopSec= a keeper may be with its last word. */
+/* How much later than TimeoutStopSec= a keeper may be with its last word, and how long it may
+ * live on after that. */
 #define STOP_MARGIN_USEC (5 * USEC_PER_SEC)
 /* How long a keeper may live on after it has closed its socket. */
 #define EOF_MARGIN_USEC (1 * USEC_PER_SEC)
 /* Messages read in one go: one busy keeper must not starve the others. */
 #define DRAIN_MAX 64
-#define BAD_MESSAGES_LOGGED_MAX 8
 /* A keeper that crashes at once must not make PID 1 spin, whatever RestartSec= says. */
 #define CRASH_RESTART_MIN_USEC (100 * USEC_PER_MSEC)
 
@@ -230,6 +230,45 @@ void node_fail(struct node *n, enum node_result result, const char *fmt, ...)
 
 /* --- start and stop -------------------------------------------------------------------------- */
 
+/* How Restart= sees a keeper that could not be started or has crashed ("resources"). */
+static bool wants_restart(const struct unit *u)
+{
+	switch (u->restart) {
+	case RESTART_ON_FAILURE:
+	case RESTART_ON_ABNORMAL:
+	case RESTART_ALWAYS:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool crash_limit_hit(struct node *n)
+{
+	usec_t now = now_usec();
+
+	if (n->unit->start_limit_interval == 0 || n->unit->start_limit_burst == 0)
+		return false;
+	if (n->n_crashes == 0 || now - n->crash_window_start > n->unit->start_limit_interval) {
+		n->crash_window_start = now;
+		n->n_crashes = 0;
+	}
+	return ++n->n_crashes > n->unit->start_limit_burst;
+}
+
+/* The node has failed for want of a keeper: once more, where the unit says so. */
+static void plan_restart(struct node *n)
+{
+	if (!wants_restart(n->unit))
+		return;
+	if (crash_limit_hit(n)) {
+		node_fail(n, RESULT_START_LIMIT_HIT, "its keepers fail too often");
+		return;
+	}
+	node_set_state(n, NODE_AUTO_RESTART);
+	timer_arm(n, &n->restart_timer, MAX2(n->unit->restart_sec, CRASH_RESTART_MIN_USEC));
+}
+
 int node_start(struct node *n)
 {
 	const struct keeper_state_report last = n->report;
@@ -247,6 +286,7 @@ int node_start(struct node *n)
 	r = keeper_spawn(n, &n->keeper_pid, &n->control_fd);
 	if (r < 0) {
 		node_fail(n, RESULT_RESOURCES, "cannot start a keeper: %s", strerror(-r));
+		plan_restart(n);
 		return r;
 	}
 	watch(n, EV_READ);
@@ -275,6 +315,11 @@ void node_stop(struct node *n)
 	timer_arm(n, &n->stop_timer,
 		limit >= USEC_INFINITY - STOP_MARGIN_USEC ? USEC_INFINITY
 							  : limit + STOP_MARGIN_USEC);
+}
+
+void node_expect_keeper_end(struct node *n)
+{
+	timer_arm(n, &n->stop_timer, STOP_MARGIN_USEC);
 }
 
 int node_send_request(struct node *n, const struct keeper_msg *msg)
@@ -307,7 +352,7 @@ bool node_drain(struct node *n)
 			return false;
 		if (r > 0)
 			node_handle_message(n, &msg);
-		else if (n->n_bad_messages++ < BAD_MESSAGES_LOGGED_MAX)
+		else if (n->n_bad_messages++ < NODE_BAD_MESSAGES_LOGGED_MAX)
 			log_node(LOG_ERR, n->id, "the keeper sent what is no message of ours");
 	}
 	return true;
@@ -328,36 +373,6 @@ static void answer_all(struct node *n, int error, const char *text)
 	}
 }
 
-/* Without a keeper nobody watches the node's process: it may not stay. */
-static void kill_orphan(struct node *n)
-{
-	pid_t pid = n->report.main_pid;
-
-	n->report.main_pid = 0;
-	if (!reap_is_child(pid))
-		return;
-	/* An old number may have come round as another node's keeper. */
-	for (const struct node *o = n->manager->nodes; o; o = o->next)
-		if (o->keeper_pid == pid)
-			return;
-	n->orphan_pid = pid;
-	log_node(LOG_ERR, n->id, "killing %d, which has no keeper any more", (int)pid);
-	kill(pid, SIGKILL);
-}
-
-static bool crash_limit_hit(struct node *n)
-{
-	usec_t now = now_usec();
-
-	if (n->unit->start_limit_interval == 0 || n->unit->start_limit_burst == 0)
-		return false;
-	if (n->n_crashes == 0 || now - n->crash_window_start > n->unit->start_limit_interval) {
-		n->crash_window_start = now;
-		n->n_crashes = 0;
-	}
-	return ++n->n_crashes > n->unit->start_limit_burst;
-}
-
 /* The keeper went without a last word. */
 static void keeper_crashed(struct node *n, pid_t keeper, const struct wait_event *e)
 {
@@ -368,21 +383,14 @@ static void keeper_crashed(struct node *n, pid_t keeper, const struct wait_event
 	else
 		snprintf(why, sizeof(why), "died of signal %d (%s)", e->signal,
 			sigabbrev_np(e->signal) ? sigabbrev_np(e->signal) : "?");
-	kill_orphan(n);
+	orphan_take(n);
 	if (!n->want_up) {
 		node_fail(n, n->keeper_killed ? RESULT_TIMEOUT : RESULT_RESOURCES,
 			"keeper %d %s while stopping", (int)keeper, why);
 		return;
 	}
 	node_fail(n, RESULT_RESOURCES, "keeper %d %s", (int)keeper, why);
-	if (n->unit->restart == RESTART_NO)
-		return;
-	if (crash_limit_hit(n)) {
-		node_fail(n, RESULT_START_LIMIT_HIT, "its keepers crash too often");
-		return;
-	}
-	node_set_state(n, NODE_AUTO_RESTART);
-	timer_arm(n, &n->restart_timer, MAX2(n->unit->restart_sec, CRASH_RESTART_MIN_USEC));
+	plan_restart(n);
 }
 
 void node_keeper_ended(struct node *n, const struct wait_event *e)
@@ -407,7 +415,7 @@ void node_keeper_ended(struct node *n, const struct wait_event *e)
 		if (wait_si_status(e) != 0)
 			log_node(LOG_WARNING, n->id, "keeper %d ended badly after its last word",
 				(int)keeper);
-		kill_orphan(n); /* a last word with a process left is no last word */
+		orphan_take(n); /* a last word with a process left is no last word */
 	}
 	if (n->manager->events.node_changed)
 		n->manager->events.node_changed(n, n->manager->events_userdata);

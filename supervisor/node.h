@@ -19,7 +19,8 @@ struct job;
 struct node;
 struct wait_event;
 
-#define NODE_ID_MAX 64       /* the id becomes part of a socket path (108 bytes in all) */
+#define NODE_ID_MAX (UNIT_ID_MAX + 1)
+#define NODE_BAD_MESSAGES_LOGGED_MAX 8
 #define NODE_REQUESTS_MAX 16 /* requests without an answer yet, a node */
 
 /* Borrowed nodes, each once. */
@@ -59,10 +60,11 @@ struct node {
 	char *missing_requires; /* first Requires= that names no usable unit; NULL: none */
 	unsigned mark;          /* scratch of order.c and job.c, meaningless between calls */
 
-	pid_t orphan_pid;   /* left behind by a dead keeper, killed, not yet reaped; 0: none */
-	bool stop_unsent;   /* KEEPER_REQ_STOP found the socket full */
-	bool keeper_killed; /* by stop_timer */
-	unsigned n_bad_messages;
+	pid_t session;           /* of the process that the keeper has reported last; 0: none */
+	pid_t orphan_pid;        /* left behind by a dead keeper, killed, not yet reaped; 0: none */
+	bool stop_unsent;        /* KEEPER_REQ_STOP found the socket full */
+	bool keeper_killed;      /* by stop_timer */
+	unsigned n_bad_messages; /* unreadable, or refused */
 	uint64_t requests[NODE_REQUESTS_MAX]; /* serials */
 	size_t n_requests;
 	ev_timer restart_timer;    /* after a keeper's crash: RestartSec= */
@@ -101,6 +103,9 @@ _must_check_ int node_start(struct node *n);
 void node_stop(struct node *n);
 /* Send a request; its serial is answered through manager_events.node_reply. */
 _must_check_ int node_send_request(struct node *n, const struct keeper_msg *msg);
+
+/* The keeper has said its last word: see that it goes. */
+void node_expect_keeper_end(struct node *n);
 
 /* What the keeper says, by the table [state][message] in node_message.c. */
 void node_handle_message(struct node *n, const struct keeper_msg *msg);

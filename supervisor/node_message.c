@@ -9,6 +9,7 @@
 #include "supervisor/base/log.h"
 #include "supervisor/manager.h"
 #include "supervisor/node.h"
+#include "supervisor/orphan.h"
 
 enum verdict {
 	VERDICT_REFUSE, /* against the protocol: logged and dropped */
@@ -75,6 +76,9 @@ static void take_state(struct node *n, const struct keeper_msg *msg)
 	if (r->exec_exit != n->report.exec_exit)
 		n->exec_exit_realtime = to_realtime(r->exec_exit);
 	n->report = *r;
+	orphan_note(n);
+	if (r->state == NODE_DEAD || r->state == NODE_FAILED)
+		node_expect_keeper_end(n);
 	if (r->state == n->state)
 		tell_node(n);
 	else
@@ -123,6 +127,7 @@ static void take_failover(struct node *n, const struct keeper_msg *msg)
 		n->n_failovers++;
 	if (msg->failover.ok && msg->failover.new_pid > 0)
 		n->report.main_pid = msg->failover.new_pid;
+	orphan_note(n);
 	log_failover(n, &msg->failover);
 	if (m->events.node_failover)
 		m->events.node_failover(n, &msg->failover, m->events_userdata);
@@ -162,6 +167,8 @@ void node_handle_message(struct node *n, const struct keeper_msg *msg)
 	case VERDICT_LATE:
 		return;
 	case VERDICT_REFUSE:
+		if (n->n_bad_messages++ >= NODE_BAD_MESSAGES_LOGGED_MAX)
+			return;
 		log_node(LOG_WARNING, n->id, "refused \"%s\" from the keeper in state %s",
 			keeper_msg_type_to_string(msg->type), node_state_to_string(n->state));
 	}

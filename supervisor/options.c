@@ -161,6 +161,24 @@ static int default_keeper(char **ret)
 	return *ret ? 0 : -ENOMEM;
 }
 
+/* Nodes get paths in there, and live elsewhere. */
+static int make_absolute(char **path)
+{
+	_cleanup_free_ char *here = NULL;
+	char *joined;
+
+	if (**path == '/')
+		return 0;
+	here = getcwd(NULL, 0);
+	if (!here)
+		return -errno;
+	if (asprintf(&joined, "%s/%s", here, *path) < 0)
+		return -ENOMEM;
+	free(*path);
+	*path = joined;
+	return 0;
+}
+
 static int fill_defaults(struct options *o)
 {
 	bool own_path = o->unit_path;
@@ -170,6 +188,8 @@ static int fill_defaults(struct options *o)
 		r = add_string(&o->unit_path, unit_path_default[i]);
 	if (r == 0 && !o->runtime_dir)
 		r = set_string(&o->runtime_dir, RUNTIME_DIR_DEFAULT);
+	if (r == 0)
+		r = make_absolute(&o->runtime_dir);
 	if (r == 0 && !o->keeper_path)
 		r = default_keeper(&o->keeper_path);
 	return r;

@@ -9,6 +9,9 @@
 #include "supervisor/base/wait_status.h"
 #include "supervisor/shutdown.h"
 
+/* Thousands of orphans may end at once: between so many, others get their turn. */
+#define ENDS_A_TURN 1024u
+
 static void dispatch(struct manager *m, pid_t pid, const struct wait_event *e)
 {
 	log_debug("reaped %d: %s %d", (int)pid, wait_kind_to_string(e->kind), wait_si_status(e));
@@ -20,25 +23,38 @@ static void dispatch(struct manager *m, pid_t pid, const struct wait_event *e)
 	}
 }
 
-bool reap_drain(struct manager *m)
+enum reaped { REAPED_ALL, REAPED_LAST, REAPED_SOME };
+
+/* REAPED_LAST: there is no child left at all; REAPED_SOME: there may be more to reap. */
+static enum reaped reap_some(struct manager *m, unsigned max)
 {
-	for (;;) {
+	for (unsigned i = 0; i < max; i++) {
 		struct wait_status s;
 		struct wait_event e;
 		/* __WALL: a twin's exit signal is 0, which a plain wait passes over. */
 		pid_t pid = waitpid(-1, &s.raw, __WALL | WNOHANG);
 
 		if (pid == 0)
-			return true;
+			return REAPED_ALL;
 		if (pid < 0 && errno == EINTR)
 			continue;
 		if (pid < 0)
-			return false;
+			return REAPED_LAST;
 		/* Nothing is traced by us: only ends are reported. */
 		e = wait_classify(s, false);
 		if (wait_is_end(&e))
 			dispatch(m, pid, &e);
 	}
+	return REAPED_SOME;
+}
+
+bool reap_drain(struct manager *m)
+{
+	enum reaped r;
+
+	while ((r = reap_some(m, ENDS_A_TURN)) == REAPED_SOME)
+		;
+	return r != REAPED_LAST;
 }
 
 bool reap_is_child(pid_t pid)
@@ -54,7 +70,9 @@ static void on_sigchld(_unused_ struct ev_loop *loop, ev_signal *w, _unused_ int
 {
 	struct manager *m = w->data;
 
-	reap_drain(m);
+	/* As if the signal had come once more: in the loop's next turn. */
+	if (reap_some(m, ENDS_A_TURN) == REAPED_SOME)
+		ev_feed_signal(SIGCHLD);
 	if (m->shutdown)
 		shutdown_check(m);
 }

@@ -202,7 +202,7 @@ void shutdown_free(struct manager *m)
 
 /* --- the end --------------------------------------------------------------------------------- */
 
-static bool is_real_init(void)
+bool is_real_init(void)
 {
 	struct stat st;
 

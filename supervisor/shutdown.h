@@ -15,6 +15,8 @@ void shutdown_begin(struct manager *m, const char *why);
 /* Something ended: is the phase over? */
 void shutdown_check(struct manager *m);
 void shutdown_free(struct manager *m);
+/* PID 1 of the machine, and not of some namespace: its end would be a kernel panic. */
+bool is_real_init(void);
 /* What a process does that has nothing left to do. Returns to exit(); the init of the real
  * system, whose exit is a kernel panic, goes on reaping instead and does not return. */
 void shutdown_finish(struct manager *m);

@@ -18,6 +18,7 @@ void guard_report_state(struct keeper *k)
 	s->state = k->state;
 	s->result = k->result;
 	s->main_pid = k->main_pid;
+	s->control_pid = k->pre_pid;
 	s->exit_code = k->exit_code;
 	s->exit_status = k->exit_status;
 	s->exec_start = k->exec_start;

@@ -21,7 +21,7 @@
 #include "config/clock.h"
 #include "config/macro.h"
 
-#define KEEPER_PROTOCOL_VERSION 1u
+#define KEEPER_PROTOCOL_VERSION 2u
 #define KEEPER_TEXT_MAX 256
 #define KEEPER_GENERATIONS_MAX 8
 
@@ -86,6 +86,7 @@ struct keeper_state_report {
 	enum node_state state;
 	enum node_result result;
 	pid_t main_pid;               /* 0 when none */
+	pid_t control_pid;            /* the ExecStartPre= command that runs, 0 when none */
 	int exit_code, exit_status;   /* si_code and si_status of the last end; 0, 0 before it */
 	usec_t exec_start, exec_exit; /* monotonic; 0 when not yet */
 	unsigned n_restarts;          /* cold restarts */

@@ -59,6 +59,15 @@ static void say_state(enum node_state state)
 	say((struct keeper_msg){.type = KEEPER_MSG_STATE, .state = report});
 }
 
+/* Deaf, but not for longer than there is a supervisor. */
+static void wait_for_end(void)
+{
+	struct pollfd p = {.fd = control_fd, .events = 0};
+
+	while (poll(&p, 1, -1) < 0 || !(p.revents & POLLHUP))
+		;
+}
+
 static void last_word(enum node_state state, enum node_result result)
 {
 	report.main_pid = 0;
@@ -66,25 +75,34 @@ static void last_word(enum node_state state, enum node_result result)
 	report.exec_exit = now_usec();
 	event(state == NODE_FAILED ? "failed" : "dead");
 	say_state(state);
-	while (has("lingers"))
-		pause();
+	if (has("lingers"))
+		wait_for_end();
 	exit(0);
 }
 
 /* A process that only waits, with a child that does as well where it has a family. */
 static pid_t sleeper(int own_session, int family)
 {
-	pid_t pid = fork();
+	int ready[2];
+	char byte;
+	pid_t pid;
 
-	if (pid < 0)
+	if (pipe(ready) < 0 || (pid = fork()) < 0)
 		_exit(92);
-	if (pid > 0)
+	if (pid > 0) {
+		close(ready[1]);
+		if (read(ready[0], &byte, 1) != 0) /* until both have come to their pause() */
+			_exit(96);
+		close(ready[0]);
 		return pid;
+	}
 	close(control_fd);
 	if (own_session)
 		setsid();
 	if (family && fork() == 0)
 		setpgid(0, 0);
+	close(ready[0]);
+	close(ready[1]);
 	for (;;)
 		pause();
 }
@@ -229,8 +247,7 @@ int main(int argc, char **argv)
 	if (has("pre")) {
 		report.control_pid = sleeper(1, 1);
 		say_state(NODE_START_PRE);
-		for (;;)
-			pause();
+		wait_for_end();
 	}
 	if (has("fail"))
 		last_word(NODE_FAILED, RESULT_EXIT_CODE);
