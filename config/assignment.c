@@ -103,7 +103,7 @@ bool unit_id_valid(const char *s)
 {
 	size_t n = strlen(s);
 
-	if (n == 0 || n > 200 || *s == '.')
+	if (n == 0 || n > UNIT_ID_MAX || *s == '.')
 		return false;
 	for (; *s; s++)
 		if (!is_alnum(*s) && !strchr("-_.:@", *s))

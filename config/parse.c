@@ -316,7 +316,7 @@ int parse_limit(const char *s, bool sizes, rlim_t *ret_soft, rlim_t *ret_hard)
 {
 	const char *colon = strchr(s, ':');
 	char left[32];
-	rlim_t soft, hard;
+	rlim_t soft = 0, hard = 0;
 	int r;
 
 	if (!colon) {

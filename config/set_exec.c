@@ -17,6 +17,8 @@ static int take_prefix(struct assignment *a, struct exec_command *c)
 {
 	char *program = c->argv[0];
 
+	if (!program)
+		return assignment_wrong(a, "there is no program");
 	if (*program == '-') {
 		c->ignore_failure = true;
 		memmove(program, program + 1, strlen(program));
@@ -64,10 +66,7 @@ static int take_command(struct assignment *a, struct exec_command *ret)
 
 	if (r <= 0)
 		return r;
-	if (!c.argv[0])
-		r = assignment_wrong(a, "there is no program");
-	if (r > 0)
-		r = take_prefix(a, &c);
+	r = take_prefix(a, &c);
 	if (r > 0)
 		r = expand_all(a, c.argv);
 	if (r > 0)

@@ -202,11 +202,18 @@ static int add_words(struct assignment *a, char ***list, word_fn convert)
 
 int set_names(struct assignment *a, void *field)
 {
+	size_t had = strv_length(*(char ***)field);
 	int r = add_words(a, field, name_of_word);
 
-	if (r == 0)
-		strv_uniq(*(char ***)field);
-	return r;
+	if (r < 0 || !*a->value)
+		return r;
+	/* Each new name is held against those before it, and PID 1 waits for the result. */
+	if (strv_length(*(char ***)field) <= UNIT_NAMES_MAX) {
+		strv_uniq(*(char ***)field, had);
+		return 0;
+	}
+	strv_cut(*(char ***)field, had);
+	return assignment_wrong(a, "more than %d names", UNIT_NAMES_MAX);
 }
 
 int set_environment(struct assignment *a, void *field)

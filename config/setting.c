@@ -9,7 +9,7 @@
 
 #define TIME_TEXT "a time span such as 250ms, 2s or 1min 30s"
 #define LIMIT_TEXT "a value or SOFT:HARD, SOFT not above HARD"
-#define NAMES_TEXT "unit names of letters, digits and - _ . : @, parted by blanks"
+#define NAMES_TEXT "unit names of at most 63 letters, digits and - _ . : @, parted by blanks"
 #define COMMAND_TEXT "an absolute path and arguments, with - in front to ignore failure"
 #define BOOL_TEXT "yes or no (true, on, 1; false, off, 0)"
 #define ACCOUNT_TEXT "a name of letters, digits and - _ . or a number"

@@ -79,11 +79,16 @@ int strv_append(char ***l, char **more)
 	return 0;
 }
 
-void strv_uniq(char **l)
+void strv_cut(char **l, size_t n)
 {
-	size_t n = 0;
+	strv_reset(l + n);
+}
 
-	for (char **s = l; *s; s++) {
+void strv_uniq(char **l, size_t n_known)
+{
+	size_t n = n_known;
+
+	for (char **s = l + n_known; *s; s++) {
 		size_t i = 0;
 
 		while (i < n && strcmp(l[i], *s) != 0)

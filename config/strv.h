@@ -22,8 +22,10 @@ _must_check_ int strv_copy(struct strv *l, const char *s);
 void strv_clear(struct strv *l); /* to the state before strv_init() */
 
 size_t strv_length(char *const *l);
-/* Keeps the first of equal strings and frees the others. */
-void strv_uniq(char **l);
+/* Keeps the first of equal strings and frees the others; the first n_known are unique already. */
+void strv_uniq(char **l, size_t n_known);
+/* Frees all but the first n strings. */
+void strv_cut(char **l, size_t n);
 /* Moves all strings of more to the end of *l and frees the array of more. */
 _must_check_ int strv_append(char ***l, char **more);
 /* Frees all strings of *l but keeps the list, empty. */

@@ -173,9 +173,9 @@ static int finish(struct loader *l)
 		if (!u->description)
 			return -ENOMEM;
 	}
-	if (!unit_id_valid(u->id) &&
-		report(l, DIAG_ERROR, &file, "the file's name is no unit name",
-			"letters, digits and - _ . : @ before \".ini\", no dot in front") < 0)
+	if (!unit_id_valid(u->id) && report(l, DIAG_ERROR, &file, "the file's name is no unit name",
+					     "at most 63 letters, digits and - _ . : @ before "
+					     "\".ini\", no dot in front") < 0)
 		return -ENOMEM;
 	if (!u->exec_start.argv && (!l->exec_start_seen || !l->n_errors) &&
 		report(l, DIAG_ERROR, &service, "is missing",
