@@ -2,11 +2,13 @@
 #include "supervisor/base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 
@@ -27,6 +29,7 @@ static const char *log_program = "twinit";
 static int log_max_level = LOG_INFO;
 static int journal_fd = -1;
 static const char *journal_path = JOURNAL_SOCKET;
+static bool stderr_in_line; /* the last line went out in part */
 /* What each sink has lost: all time, and since its last line that got through. */
 static unsigned dropped_total, stderr_dropped, journal_dropped;
 
@@ -149,25 +152,57 @@ static void put_text_field(struct buffer *b, const char *key, const char *value)
 }
 
 /*
- * 0 or -errno; -EAGAIN where it would have to wait. Between poll and write another user of the
- * same pipe can fill it: RWF_NOWAIT closes that gap where the kernel knows it for this file.
+ * stderr for pipes and terminals, as a file description of our own with O_NONBLOCK: that of
+ * descriptor 2 is shared with others. -1 where there is no such thing to be had (no /proc, no
+ * right to, another kind of file). Opened anew where descriptor 2 has become something else.
  */
-static int write_now(int fd, const char *data, size_t len)
+static int own_stderr(void)
 {
-	struct pollfd p = {.fd = fd, .events = POLLOUT};
+	static int fd = -1;
+	static struct stat of;
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) < 0 || (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)))
+		return -1;
+	if (fd >= 0 && st.st_dev == of.st_dev && st.st_ino == of.st_ino)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	/* A fork's descriptor 2 is our descriptor 2: no need to tell the two apart. */
+	fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	of = st;
+	return fd;
+}
+
+/*
+ * How much went out, or -errno; -EAGAIN where it would have to wait. Between poll and write
+ * another user of the same pipe can fill it: RWF_NOWAIT closes that gap where the kernel knows it
+ * for this file, and own_stderr() where there is a /proc. A terminal, which may have room for
+ * less than a line and be stopped for as long as somebody likes, can only be had without waiting
+ * by the latter.
+ */
+static ssize_t write_now(const char *data, size_t len)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
 	struct iovec iov = {.iov_base = (void *)data, .iov_len = len};
-	ssize_t n = send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n = send(STDERR_FILENO, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+	int own;
 
 	if (n >= 0 || errno != ENOTSOCK)
-		return n >= 0 ? 0 : -errno;
+		return n >= 0 ? n : -errno;
+	own = own_stderr();
+	if (own >= 0) {
+		n = write(own, data, len);
+		return n >= 0 ? n : -errno;
+	}
 	if (poll(&p, 1, 0) <= 0)
 		return -EAGAIN;
 	if (p.revents != POLLOUT)
 		return -EPIPE;
-	n = pwritev2(fd, &iov, 1, -1, RWF_NOWAIT);
+	n = pwritev2(STDERR_FILENO, &iov, 1, -1, RWF_NOWAIT);
 	if (n < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS))
-		n = write(fd, data, len);
-	return n >= 0 ? 0 : -errno;
+		n = write(STDERR_FILENO, data, len);
+	return n >= 0 ? n : -errno;
 }
 
 static void to_stderr(int level, const char *node, const char *const *fields, const char *message)
@@ -176,7 +211,10 @@ static void to_stderr(int level, const char *node, const char *const *fields, co
 	struct buffer b = {.data = line, .size = sizeof(line) - strlen("...\n")};
 	unsigned lost = __atomic_load_n(&stderr_dropped, __ATOMIC_RELAXED);
 	char number[16];
+	ssize_t n;
 
+	if (stderr_in_line)
+		put_string(&b, "\n");
 	put_string(&b, "<");
 	put_number(&b, (unsigned long)level);
 	put_string(&b, ">");
@@ -197,7 +235,10 @@ static void to_stderr(int level, const char *node, const char *const *fields, co
 	}
 	b.size = sizeof(line);
 	put_string(&b, b.cut ? "...\n" : "\n");
-	if (write_now(STDERR_FILENO, b.data, b.len) < 0)
+	n = write_now(b.data, b.len);
+	if (n > 0)
+		stderr_in_line = (size_t)n < b.len;
+	if (n < (ssize_t)b.len)
 		count_drop(&stderr_dropped);
 	else
 		__atomic_fetch_sub(&stderr_dropped, lost, __ATOMIC_RELAXED);

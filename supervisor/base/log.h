@@ -7,8 +7,9 @@
  * same fields natively to journald's socket (/run/systemd/journal/socket) where there is one.
  * Both are written with O_NONBLOCK/MSG_DONTWAIT semantics: what does not go out at once is
  * dropped and counted, and the count is reported by the next line that does get through.
- * stderr's file description is shared with others, so its flags are not changed: a line is only
- * written where poll(2) says that it fits. A reader that has gone is told by poll as well, but
+ * stderr's file description is shared with others, so its flags are not changed: a pipe or a
+ * terminal is opened a second time through /proc, and without one a line is only written where
+ * poll(2) says that it fits. A reader that has gone is told by poll as well, but
  * can go just after: callers ignore SIGPIPE. On stderr control characters are escaped and values
  * with blanks quoted, so that a record stays one line whatever a node puts into it; the journal
  * gets every byte, with the length in front where there is a newline. errno is preserved.
