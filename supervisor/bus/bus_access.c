@@ -69,19 +69,37 @@ static int on_uid(sd_bus_message *reply, void *userdata, sd_bus_error *ret_error
 	return 1;
 }
 
+/* A message may have megabytes, and is kept until the answer comes: not for an id and a word. */
+static int check_size(sd_bus_message *msg, sd_bus_error *error)
+{
+	const char *signature = sd_bus_message_get_signature(msg, 1), *text;
+	int r = signature ? 0 : -EINVAL;
+
+	for (; r >= 0 && *signature == 's'; signature++) {
+		r = sd_bus_message_read_basic(msg, 's', &text);
+		if (r >= 0 && strlen(text) > BUS_ARGUMENT_MAX)
+			return sd_bus_error_set(
+				error, SD_BUS_ERROR_INVALID_ARGS, "An argument is too long.");
+	}
+	return r < 0 ? r : sd_bus_message_rewind(msg, 1);
+}
+
 int bus_privileged(
 	struct bus *b, sd_bus_message *msg, sd_bus_message_handler_t act, sd_bus_error *error)
 {
 	const char *sender = sd_bus_message_get_sender(msg);
 	if (!sender)
 		return deny(error);
+	int r = check_size(msg, error);
+	if (r < 0)
+		return r;
 	if (b->n_questions >= BUS_QUESTIONS_MAX)
 		return sd_bus_error_set(error, SD_BUS_ERROR_LIMITS_EXCEEDED,
 			"Too many calls wait for their sender to be identified.");
 	struct bus_question *q = calloc(1, sizeof(*q));
 	if (!q)
 		return -ENOMEM;
-	int r = sd_bus_call_method_async(b->sd, &q->slot, "org.freedesktop.DBus",
+	r = sd_bus_call_method_async(b->sd, &q->slot, "org.freedesktop.DBus",
 		"/org/freedesktop/DBus", "org.freedesktop.DBus", "GetConnectionUnixUser", on_uid, q,
 		"s", sender);
 	if (r < 0) {

@@ -25,6 +25,7 @@
 /* The bounds. Beyond them a client gets LimitsExceeded, or the connection is given up. */
 #define BUS_REQUESTS_MAX 64u                       /* calls that wait for a keeper */
 #define BUS_QUESTIONS_MAX 64u                      /* calls that wait for their sender's uid */
+#define BUS_ARGUMENT_MAX 1024u                     /* bytes of a text in such a call */
 #define BUS_WRITE_QUEUE_MAX 8192u                  /* messages that the bus daemon does not take */
 #define BUS_MESSAGES_PER_WAKE 64u                  /* before the other watchers get their turn */
 #define BUS_CALL_TIMEOUT_USEC (10 * USEC_PER_SEC)  /* of our calls to the bus daemon */

@@ -18,7 +18,7 @@ int bus_find_node(sd_bus *sd _unused_, const char *path, const char *interface _
 	void *userdata, void **ret_found, sd_bus_error *error _unused_)
 {
 	struct bus *b = userdata;
-	_cleanup_free_ char *id = NULL;
+	_cleanup_free_ char *id = NULL, *own = NULL;
 
 	int r = sd_bus_path_decode(path, BUS_NODE_PREFIX, &id);
 	if (r <= 0)
@@ -26,6 +26,10 @@ int bus_find_node(sd_bus *sd _unused_, const char *path, const char *interface _
 	struct node *n = manager_find_node(b->manager, id);
 	if (!n)
 		return 0;
+	/* "_61" decodes to "a" as well; but signals come from one path, so there is but one. */
+	r = bus_node_path(id, &own);
+	if (r < 0 || strcmp(own, path) != 0)
+		return MIN2(r, 0);
 	*ret_found = n;
 	return 1;
 }
