@@ -10,14 +10,17 @@
 
 void complain(const char *fmt, ...)
 {
+	_cleanup_free_ char *text = NULL;
 	va_list ap;
 
-	fflush(stdout);
-	fputs("twinctl: ", stderr);
 	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
 	va_end(ap);
-	putc('\n', stderr);
+	fflush(stdout);
+	if (text)
+		make_printable(text, true);
+	fprintf(stderr, "twinctl: %s\n", text ? text : strerror(ENOMEM));
 }
 
 char *node_id(const char *argument)

@@ -1,13 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <wchar.h>
 
 #include "config/macro.h"
 #include "tools/twinctl/format.h"
+
+static int terminal_width(void)
+{
+	struct winsize w;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) < 0)
+		return INT_MAX / 2; /* no terminal: whoever reads it wants all of it */
+	return w.ws_col > 0 ? w.ws_col : 80;
+}
 
 static const char *two(
 	char buf[FORMAT_MAX], uint64_t a, const char *unit_a, uint64_t b, const char *unit_b)
@@ -33,8 +44,8 @@ const char *format_span(char buf[FORMAT_MAX], usec_t span)
 		snprintf(buf, FORMAT_MAX, "%" PRIu64 " ms", span / 1000);
 	else if (s < 60 && span % USEC_PER_SEC == 0)
 		snprintf(buf, FORMAT_MAX, "%" PRIu64 " s", s);
-	else if (s < 60)
-		snprintf(buf, FORMAT_MAX, "%.1f s", (double)(span / 100000) / 10.);
+	else if (s < 60) /* cut, not rounded: 59.99 s are no minute yet */
+		snprintf(buf, FORMAT_MAX, "%" PRIu64 ".%" PRIu64 " s", s, span / 100000 % 10);
 	else if (s < 3600)
 		return two(buf, s / 60, "min", s % 60, "s");
 	else if (s < 86400)
@@ -84,6 +95,21 @@ const char *format_bytes(char buf[FORMAT_MAX], uint64_t bytes)
 		snprintf(buf, FORMAT_MAX, "%.1f %s", value, units[u]);
 	}
 	return buf;
+}
+
+void make_printable(char *text, bool keep_newlines)
+{
+	char *out = text;
+
+	for (const char *s = text; *s; s++) {
+		unsigned char c = (unsigned char)*s, next = (unsigned char)s[1];
+		/* U+0080 to U+009F: terminals know these as well. */
+		bool c1 = c == 0xc2 && next >= 0x80 && next <= 0x9f;
+
+		*out++ = (c < 0x20 && !(keep_newlines && c == '\n')) || c == 0x7f || c1 ? '?' : *s;
+		s += c1;
+	}
+	*out = '\0';
 }
 
 static bool use_colour(void)
@@ -163,15 +189,34 @@ static int width_of(const char *text)
 	return w < 0 ? (int)strlen(text) : w;
 }
 
+/* How many bytes of text fit into that many columns, whole characters only. */
+static int fitting(const char *text, int columns)
+{
+	size_t len = strlen(text);
+	char part[256];
+
+	for (; len > 0; len--) {
+		if (len >= sizeof(part) || ((unsigned char)text[len] & 0xc0) == 0x80)
+			continue;
+		memcpy(part, text, len);
+		part[len] = '\0';
+		if (width_of(part) <= columns)
+			break;
+	}
+	return (int)len;
+}
+
 static void print_cell(
 	const struct table *t, size_t column, int width, const char *text, enum colour c)
 {
-	int pad = width - width_of(text);
+	int pad = width - width_of(text), len = (int)strlen(text);
 	bool right = t->heads[column][0] == '>', last = column + 1 == t->n_columns;
 
 	if (right)
 		printf("%*s", pad, "");
-	printf("%s%s%s", colour_on(c), text, c == COLOUR_NONE ? "" : colour_off());
+	if (last && pad < 0)
+		len = fitting(text, width);
+	printf("%s%.*s%s", colour_on(c), len, text, c == COLOUR_NONE ? "" : colour_off());
 	if (last)
 		putchar('\n');
 	else
@@ -181,6 +226,15 @@ static void print_cell(
 static const char *head_text(const struct table *t, size_t column)
 {
 	return t->heads[column] + (t->heads[column][0] == '>');
+}
+
+static void fit_last(const struct table *t, int *widths)
+{
+	int left = terminal_width();
+
+	for (size_t i = 0; i + 1 < t->n_columns; i++)
+		left -= widths[i] + 2;
+	widths[t->n_columns - 1] = MIN2(widths[t->n_columns - 1], MAX2(left, 0));
 }
 
 void table_print(const struct table *t, bool with_heads)
@@ -194,6 +248,7 @@ void table_print(const struct table *t, bool with_heads)
 		int *w = &widths[i % t->n_columns];
 		*w = MAX2(*w, width_of(t->cells[i].text));
 	}
+	fit_last(t, widths);
 	for (size_t i = 0; with_heads && i < t->n_columns; i++)
 		print_cell(t, i, widths[i], head_text(t, i), COLOUR_BOLD);
 	for (size_t i = 0; i < t->n; i++)

@@ -27,8 +27,13 @@ const char *colour_on(enum colour c);
 const char *colour_off(void);
 enum colour colour_of_state(const char *active_state);
 
+/* Text of others for a person's terminal, in place: control characters, which may move the cursor
+ * or worse, become "?". Newlines are kept where asked for. */
+void make_printable(char *text, bool keep_newlines);
+
 /* A table in memory: cells are copied; a column is as wide as its widest cell, the last is free.
- * Columns whose head begins with ">" are aligned to the right. */
+ * Columns whose head begins with ">" are aligned to the right. On a terminal the last column is
+ * cut where the line would be longer than it is wide. */
 struct table;
 struct table *table_new(const char *const *heads, size_t n_columns);
 void table_add(struct table *t, const char *text, enum colour c); /* the next cell */

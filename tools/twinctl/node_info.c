@@ -122,6 +122,15 @@ static int fill_gaps(struct node_info *n)
 	return 0;
 }
 
+/* A node says what it likes in STATUS=, and root reads it. */
+static void make_all_printable(struct node_info *n)
+{
+	for (size_t i = 0; i < ELEMENTSOF(fields); i++)
+		if (is_text(&fields[i]))
+			make_printable(*(char **)(void *)((char *)n + fields[i].offset),
+				fields[i].type[0] == '('); /* LoadError: a finding a line */
+}
+
 static int info_from_path(
 	struct context *c, const char *path, const char *what, struct node_info *ret)
 {
@@ -142,6 +151,8 @@ static int info_from_path(
 	}
 	if (r >= 0)
 		r = fill_gaps(&n);
+	if (r >= 0 && !c->json)
+		make_all_printable(&n);
 	if (r >= 0 && !(n.path = strdup(path)))
 		r = -ENOMEM;
 	if (r < 0)

@@ -116,6 +116,16 @@ static bool ends_with(const char *s, const char *tail)
 	return n >= k && strcmp(s + n - k, tail) == 0;
 }
 
+/* As it is for a pipe, whose reader wants just that; safe for a terminal. */
+static void print_text(FILE *out, const char *text)
+{
+	_cleanup_free_ char *copy = isatty(fileno(out)) ? strdup(text) : NULL;
+
+	if (copy)
+		make_printable(copy, true);
+	fputs(copy ? copy : text, out);
+}
+
 int value_text(FILE *out, const char *property, sd_bus_message *m)
 {
 	const char *contents;
@@ -141,7 +151,7 @@ int value_text(FILE *out, const char *property, sd_bus_message *m)
 	if (r < 0)
 		return r;
 	if (is_text(type))
-		fputs(v.s, out);
+		print_text(out, v.s);
 	else if (type == 'b')
 		fputs(v.b ? "yes" : "no", out);
 	else if (type == 'd')

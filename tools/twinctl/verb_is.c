@@ -18,8 +18,10 @@ int verb_is(struct context *c, int argc, char **argv)
 		int r = node_info_get(c, argv[i], &n);
 		if (r == EXIT_NO_SUCH_NODE && argc == 2)
 			status = r;
-		else if (r && r != EXIT_NO_SUCH_NODE)
-			return r;
+		else if (r && r != EXIT_NO_SUCH_NODE) {
+			status = r; /* no bus, or no twinit: nor will there be for the next */
+			break;
+		}
 		if (r)
 			continue;
 		if (c->json) {

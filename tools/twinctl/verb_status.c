@@ -59,8 +59,8 @@ static int get_system(struct context *c, struct system *s)
 
 static void print_overview(const struct system *s, const struct node_info *list, size_t n)
 {
-	static const char *const heads[] = {"NODE", "ACTIVE", "SUB", ">PID", "TWIN", ">AGE",
-		">FREEZE", ">FAILOVERS", ">RESTARTS", "DESCRIPTION"};
+	static const char *const heads[] = {"NODE", "STATE", ">PID", "TWIN", ">AGE", ">FREEZE",
+		">FAILOVERS", ">RESTARTS", "DESCRIPTION"};
 	char buf[FORMAT_MAX], up[FORMAT_MAX];
 	enum colour c = strcmp(s->state, "running") == 0    ? COLOUR_GREEN
 			: strcmp(s->state, "degraded") == 0 ? COLOUR_RED
@@ -77,8 +77,10 @@ static void print_overview(const struct system *s, const struct node_info *list,
 		bool armed = p->checkpoint_at && p->n_twin_pids > 0;
 
 		table_add(t, p->id, COLOUR_NONE);
-		table_add(t, p->active_state, colour_of_state(p->active_state));
-		table_add(t, p->sub_state, COLOUR_NONE);
+		if (strcmp(p->load_state, "loaded") == 0)
+			table_add(t, p->sub_state, colour_of_state(p->active_state));
+		else
+			table_add(t, p->load_state, COLOUR_RED);
 		snprintf(buf, sizeof(buf), "%u", p->main_pid);
 		table_add(t, p->main_pid ? buf : "-", COLOUR_NONE);
 		table_add(t, p->twin_enabled ? p->twin_state : "off", COLOUR_NONE);
