@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node with a memory: counts, and says how far it is, over a socket.
 
-counter.py ADDRESS [--threads=N] [--notify] [--watchdog] [--gate=PIPE]
-           [--children]
+counter.py ADDRESS [--threads=N] [--notify] [--watchdog] [--gate=PIPE] [--children]
 
 ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
-env NAME, children (how many have come and gone), hang (never answers, and sends no WATCHDOG=1), exit STATUS, signal NUMBER, exec.
+env NAME, children (how many have come and gone), exit STATUS, signal NUMBER, exec, and hang (which
+never answers, and sends no WATCHDOG=1 any more).
 """
 import os
 import select
