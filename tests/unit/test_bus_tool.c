@@ -127,6 +127,18 @@ static void test_bytes(void **state _unused_)
 	assert_string_equal(format_moment(buf, 0), "-");
 }
 
+static void test_nothing_moves_the_cursor(void **state _unused_)
+{
+	char text[] = "a\033[2Jb\tc\nd\x7f\xc2\x9b"
+		      "e\xc3\xa4",
+	     lines[] = "a\nb\r";
+
+	make_printable(text, false);
+	assert_string_equal(text, "a?[2Jb?c?d??e\xc3\xa4");
+	make_printable(lines, true);
+	assert_string_equal(lines, "a\nb?");
+}
+
 int main(void)
 {
 #define JSON_TEST(name) cmocka_unit_test_setup_teardown(name, json_setup, json_teardown)
@@ -136,6 +148,7 @@ int main(void)
 		JSON_TEST(test_json_utf8),
 		JSON_TEST(test_json_nothing),
 		cmocka_unit_test(test_spans),
+		cmocka_unit_test(test_nothing_moves_the_cursor),
 		cmocka_unit_test(test_bytes),
 	};
 	return cmocka_run_group_tests_name("twinctl's parts", tests, NULL, NULL);

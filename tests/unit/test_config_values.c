@@ -277,6 +277,23 @@ static void accounts_and_folders(void **state _unused_)
 	expect_wrong("Service", "WorkingDirectory", "/%q", "unknown specifier %q");
 }
 
+/* PID 1 reads units: no file may keep it busy. */
+static void too_many_names(void **state _unused_)
+{
+	static char text[200000];
+	usec_t start = now_usec();
+	size_t len = (size_t)sprintf(text, "[Unit]\n");
+
+	for (unsigned i = 0; i < 9000; i++)
+		len += (size_t)sprintf(text + len, "After=u%u\n", i);
+	sprintf(text + len, "[Service]\nExecStart=/bin/true\n");
+	struct loaded l = load(text);
+	assert_int_equal(l.r, -EBADMSG);
+	expect_diag(&l.diags.items[0], DIAG_ERROR, 1026, "After", "more than 1024 names");
+	assert_true(now_usec() - start < 10 * USEC_PER_SEC);
+	done(&l);
+}
+
 static void unit_names(void **state _unused_)
 {
 	struct loaded l = load_clean(SERVICE "[Unit]\nBefore=a.target b.ini a@1 \"c\" %i-x\n"
@@ -345,6 +362,7 @@ int main(void)
 		cmocka_unit_test(types_that_twinit_has_not),
 		cmocka_unit_test(standard_output),
 		cmocka_unit_test(accounts_and_folders),
+		cmocka_unit_test(too_many_names),
 		cmocka_unit_test(unit_names),
 		cmocka_unit_test(environment_values),
 		cmocka_unit_test(environment_file_paths),

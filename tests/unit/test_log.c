@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <termios.h>
 
 #include "supervisor/base/log.h"
 
@@ -188,6 +189,52 @@ static void a_reader_that_went_is_no_end(_unused_ void **state)
 	captured();
 }
 
+/* Ctrl-S on a console, or one that nobody reads. An alarm ends the test where we wait for it. */
+static void a_stopped_terminal_drops(_unused_ void **state)
+{
+	int m = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), s;
+	unsigned before = log_dropped();
+	struct termios t;
+	char text[4096];
+	ssize_t n;
+
+	assert_true(m >= 0);
+	assert_int_equal(grantpt(m) | unlockpt(m), 0);
+	s = open(ptsname(m), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	assert_true(s >= 0);
+	assert_int_equal(tcgetattr(s, &t), 0);
+	cfmakeraw(&t);
+	assert_int_equal(tcsetattr(s, TCSANOW, &t), 0);
+	assert_int_equal(tcflow(s, TCOOFF), 0);
+	dup2(s, STDERR_FILENO);
+	alarm(10);
+	log_info("into the void");
+	dup2(real_stderr, STDERR_FILENO);
+	assert_int_equal(log_dropped(), before + 1);
+	assert_int_equal(tcflow(s, TCOON), 0);
+	dup2(s, STDERR_FILENO);
+	for (int i = 0; i < 10000; i++)
+		log_info("more than it takes");
+	dup2(real_stderr, STDERR_FILENO);
+	assert_true(log_dropped() > before + 1);
+	/* What is read again is lines again, whatever was cut. */
+	while (fcntl(m, F_SETFL, O_NONBLOCK) == 0 && read(m, text, sizeof(text)) > 0)
+		;
+	dup2(s, STDERR_FILENO);
+	log_info("back");
+	dup2(real_stderr, STDERR_FILENO);
+	alarm(0);
+	n = read(m, text, sizeof(text) - 1);
+	text[n < 0 ? 0 : n] = '\0';
+	assert_non_null(strstr(text, "back DROPPED="));
+	close(s);
+	close(m);
+	/* The count starts anew for the tests that follow. */
+	capture();
+	log_info("clean");
+	assert_non_null(strstr(captured(), "clean"));
+}
+
 static void a_full_stream_socket_drops(_unused_ void **state)
 {
 	unsigned before = log_dropped();
@@ -268,6 +315,7 @@ int main(void)
 		cmocka_unit_test(errno_survives),
 		cmocka_unit_test(a_full_pipe_drops_and_counts),
 		cmocka_unit_test(a_reader_that_went_is_no_end),
+		cmocka_unit_test(a_stopped_terminal_drops),
 		cmocka_unit_test(a_full_stream_socket_drops),
 		cmocka_unit_test(journal_gets_the_bytes),
 		cmocka_unit_test(a_full_or_absent_journal),
