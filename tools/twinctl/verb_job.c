@@ -99,7 +99,9 @@ static void explain(struct context *c, const struct wanted *w)
 {
 	_cleanup_node_info_ struct node_info n = {0};
 
-	if (node_info_get(c, w->id, &n) != 0)
+	if (strcmp(w->result, "canceled") == 0)
+		complain("%s: job canceled: another one took its place", w->id);
+	else if (node_info_get(c, w->id, &n) != 0)
 		complain("%s: job %s", w->id, w->result);
 	else
 		complain("%s: job %s: %s%s%s; see 'twinctl status %s'", w->id, w->result, n.result,
