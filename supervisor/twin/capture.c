@@ -34,8 +34,11 @@ static void look_at_facts(struct twin_engine *e, struct thread *t)
 	ssize_t len = 0;
 
 	/* Since a swap a thread may not have got to taking back its name yet. */
-	if (!e->scratch.data)
+	if (!e->scratch.data) {
+		len = proc_read(name, sizeof(name), "%d/timerslack_ns", t->tid);
+		t->timer_slack = len > 0 ? strtoull(name, NULL, 10) : 0;
 		len = proc_read(name, sizeof(name), "%d/task/%d/comm", e->pid, t->tid);
+	}
 	if (len > 0) {
 		name[strcspn(name, "\n")] = '\0';
 		snprintf(t->name, sizeof(t->name), "%.15s", name);
@@ -76,7 +79,8 @@ static bool look_at_thread(struct twin_engine *e, struct thread *t)
 		/* Asleep in there: until its child executes or ends. No stop reaches it, and all
 		 * others would stand still until the deadline. */
 		/* (At the stop of a clone event it is 't'.) */
-		if (proc_read(stat_text, sizeof(stat_text), "%d/task/%d/status", e->pid, t->tid) > 0 &&
+		if (proc_read(stat_text, sizeof(stat_text), "%d/task/%d/status", e->pid, t->tid) >
+				0 &&
 			strstr(stat_text, "\nState:\tD"))
 			e->in_vfork = t->tid;
 		break;
@@ -275,6 +279,10 @@ int capture_thread(struct twin_engine *e, struct thread *t)
 
 	if (t->sched.size == 0) /* born since the look */
 		look_at_facts(e, t);
+	/* What a thread may have changed since. */
+	schedule_read(t->tid, &t->sched);
+	if (sched_getaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0)
+		CPU_ZERO(&t->affinity);
 	r = arch_get_xstate(t->tid, &t->xstate);
 	if (r < 0)
 		return r;

@@ -32,7 +32,8 @@ void twin_slot_clear(struct twin_engine *e, unsigned generation)
 	engine_kill_helper(e, w->pid);
 	closep(&w->pidfd);
 	closep(&w->fd_dir);
-	w->pidfd = w->fd_dir = -1;
+	closep(&w->oom_fd);
+	w->pidfd = w->fd_dir = w->oom_fd = -1;
 	w->pid = 0;
 	w->lost[0] = '\0';
 	if (generation >= e->n_twins)
@@ -67,7 +68,8 @@ static int fork_in(struct injection *in, uint64_t flags, pid_t *ret)
 	int r = inject_call(in, SYS_clone, (const uint64_t[6]){flags, 0, 0, 0, 0, 0}, &result);
 
 	if (r < 0) {
-		/* Killed at the step: whether a copy was made is not known; if so, it will report. */
+		/* Killed at the step: whether a copy was made is not known; if so, it will report.
+		 */
 		in->e->copy_unknown = true;
 		return r;
 	}
@@ -285,11 +287,19 @@ static int look_for_wiped(struct twin_engine *e)
 	unsigned n = e->n_checkpoints;
 
 	/* Of those that are known one must be sure: what was unmapped and mapped anew would be
-	 * marked after the copy though it was not before, and the node's own children find zeros. */
+	 * marked after the copy though it was not before, and the node's own children find zeros.
+	 */
 	if (e->wiped.n == 0 && n != 0 && ((n & (n - 1)) != 0 || (n & 0x55555555u) == 0))
 		return 0;
 	e->wiped.n = 0;
 	return mappings_wiped(&e->wiped, e->pid);
+}
+
+/* Children keep the pid in use as number of their group and session, so it could not be had
+ * again. */
+static bool pid_stays_in_use(struct twin_engine *e)
+{
+	return (getsid(e->pid) == e->pid || getpgid(e->pid) == e->pid) && has_children(e);
 }
 
 static int check_possible(struct twin_engine *e)
@@ -302,6 +312,9 @@ static int check_possible(struct twin_engine *e)
 		return engine_fail(e, -EBUSY, "not yet executed");
 	if (e->group_stopped)
 		return engine_fail(e, -EBUSY, "stopped by a signal");
+	if (pid_stays_in_use(e))
+		return engine_fail(
+			e, -EBUSY, "it leads a group or session that has children in it");
 	if (!e->syscall_insn)
 		return engine_fail(e, -ENOTSUP, "it has no vdso with a system call instruction");
 	return 0;

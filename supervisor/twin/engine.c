@@ -48,7 +48,7 @@ int twin_engine_new(const struct twin_config *config, struct twin_engine **ret)
 		e->twins[i] = calloc(1, sizeof(struct twin));
 		if (!e->twins[i])
 			goto fail;
-		e->twins[i]->pidfd = e->twins[i]->fd_dir = -1;
+		e->twins[i]->pidfd = e->twins[i]->fd_dir = e->twins[i]->oom_fd = -1;
 	}
 	if (threads_reserve(e, 16) < 0 || files_reserve(&e->files_now) < 0 ||
 		streams_reserve(&e->streams_now, 1) < 0 || streams_reserve(&e->streams_seen, 1) < 0)
@@ -186,6 +186,11 @@ bool engine_helper_ended(struct twin_engine *e, pid_t pid)
 			e->dying[i] = 0;
 			return true;
 		}
+	/* The one behind the last is being prepared. */
+	if (e->twins[e->n_twins]->pid == pid) {
+		e->twins[e->n_twins]->pid = 0;
+		return true;
+	}
 	for (unsigned i = 0; i < e->n_twins; i++)
 		if (e->twins[i]->pid == pid) {
 			e->twins[i]->pid = 0;
@@ -199,7 +204,10 @@ bool engine_helper_ended(struct twin_engine *e, pid_t pid)
 
 void engine_push_event(struct twin_engine *e, const struct twin_event *ev)
 {
-	if (e->n_events < EVENTS_MAX)
+	/* Whatever else is lost in a flood, the fate of the active is not. */
+	bool vital = ev->type != TWIN_EVENT_CHILD && ev->type != TWIN_EVENT_TWIN_LOST;
+
+	if (e->n_events < (vital ? EVENTS_MAX : EVENTS_MAX - 8))
 		e->events[e->n_events++] = *ev;
 }
 
@@ -271,6 +279,7 @@ static void handle_exec(struct twin_engine *e)
 	e->holder = 0;
 	e->scratch.data = 0;
 	e->group_stopped = false;
+	e->fatal_tid = 0;
 	e->executed = true;
 	e->n_checkpoints = 0;
 	e->streams_seen.n = 0;

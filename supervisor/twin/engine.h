@@ -46,7 +46,7 @@ struct wait_record {
 
 struct thread {
 	pid_t tid;
-	bool second_fatal; /* stands at a fatal signal, but another came first */
+	bool second_fatal;         /* stands at a fatal signal, but another came first */
 	bool used, stopped, asked; /* asked: a PTRACE_INTERRUPT is under way */
 	bool mended;               /* in this freeze: its registers are fit to go on with */
 	struct wait_event stop;    /* where stopped */
@@ -59,6 +59,7 @@ struct thread {
 	long restart_nr;  /* the call behind a restart_syscall; -1: unknown */
 	char name[16];
 	struct schedule sched;
+	uint64_t timer_slack; /* ns; 0: unknown */
 	cpu_set_t affinity;
 	int syscall_fd; /* /proc/TID/syscall */
 	struct wait_record wait;
@@ -74,6 +75,7 @@ struct thread {
 struct twin_thread {
 	pid_t tid;
 	struct schedule sched;
+	uint64_t timer_slack;
 	cpu_set_t affinity;
 	char name[16];
 	uint64_t tid_addr;
@@ -102,6 +104,7 @@ struct twin {
 	struct stream_table streams;
 	char lost[TWIN_REASON_MAX];
 	int oom_score_adj;
+	int oom_fd; /* its oom_score_adj */
 };
 
 /* What the new main thread does for the process when all its threads are there. */
@@ -172,9 +175,9 @@ struct twin_engine {
 	struct pending_signal pending[PENDING_MAX]; /* of the checkpoint under way */
 	unsigned n_pending;
 	bool pending_incomplete;
-	bool filtered; /* it has a seccomp filter */
+	bool filtered;     /* it has a seccomp filter */
 	bool copy_unknown; /* a copy may have been made whose pid was not learnt */
-	bool copying;  /* its main thread has the options of copies */
+	bool copying;      /* its main thread has the options of copies */
 	unsigned zombie_looks;
 	pid_t in_vfork;
 	struct marked_list left_out, wiped; /* of the checkpoint under way */

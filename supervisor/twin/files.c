@@ -87,18 +87,38 @@ static enum file_kind kind_of(const char *link)
 	return FILE_OTHER;
 }
 
-/* The offset belongs to the open file, so a short-lived copy of the descriptor shows it. */
-static void read_path_entry(struct file_entry *f, int pidfd)
+static void read_flags(struct file_entry *f, pid_t pid)
+{
+	uint64_t flags = 0;
+	char text[512];
+
+	if (proc_read(text, sizeof(text), "%d/fdinfo/%d", pid, f->fd) > 0 &&
+		proc_field(text, "flags", 8, &flags) == 0) {
+		f->flags = (int)(flags & ~(uint64_t)O_CLOEXEC);
+		f->close_on_exec = flags & O_CLOEXEC;
+		f->flags_known = true;
+	}
+}
+
+/* The offset belongs to the open file, so a short-lived copy of the descriptor shows it; that it
+ * has one is seen only there. Standard streams are never opened again. */
+static void read_path_entry(struct file_entry *f, pid_t pid, int pidfd)
 {
 	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
 
 	if (fd < 0)
 		return;
-	f->flags = fcntl(fd, F_GETFL);
-	f->offset = lseek(fd, 0, SEEK_CUR);
-	if (f->offset < 0)
-		f->offset = -1;
+	f->offset = MAX2((int64_t)lseek(fd, 0, SEEK_CUR), (int64_t)-1);
 	close(fd);
+	if (f->fd > 2)
+		read_flags(f, pid);
+}
+
+void files_note_flags(struct file_table *t, pid_t pid)
+{
+	for (size_t i = 0; i < t->n; i++)
+		if (!t->entries[i].flags_known)
+			read_flags(&t->entries[i], pid);
 }
 
 static int read_epoll(struct file_table *t, pid_t pid, int epfd)
@@ -135,7 +155,7 @@ static int read_epoll(struct file_table *t, pid_t pid, int epfd)
 	return n < 0 ? -errno : 0;
 }
 
-static void add_entry(struct file_table *t, int fd, int pidfd, int dir)
+static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int dir)
 {
 	char link[4096], name[16];
 	struct file_entry f = {.fd = fd, .offset = -1};
@@ -149,7 +169,7 @@ static void add_entry(struct file_table *t, int fd, int pidfd, int dir)
 	f.kind = kind_of(link);
 	f.link_hash = hash(link, (size_t)len);
 	if (f.kind == FILE_PATH) {
-		read_path_entry(&f, pidfd);
+		read_path_entry(&f, pid, pidfd);
 		if (t->pool_len + (size_t)len + 1 <= t->pool_max) {
 			memcpy(t->pool + t->pool_len, link, (size_t)len + 1);
 			f.path = (uint32_t)t->pool_len;
@@ -176,7 +196,7 @@ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
 			struct dirent64 *d = (struct dirent64 *)(buf + at);
 			at += d->d_reclen;
 			if (d->d_name[0] >= '0' && d->d_name[0] <= '9')
-				add_entry(t, atoi(d->d_name), pidfd, dir);
+				add_entry(t, atoi(d->d_name), pid, pidfd, dir);
 		}
 	}
 	if (len < 0)
@@ -235,10 +255,21 @@ uint64_t repair_data(struct twin_engine *e, const void *data, size_t len)
 	return at;
 }
 
+/* A name alone does not make the same file: it may have been opened anew, in another way. */
+static bool same_file(const struct file_entry *a, const struct file_entry *b)
+{
+	const int kept = O_ACCMODE | O_APPEND;
+
+	if (a->link_hash != b->link_hash)
+		return false;
+	return a->kind != FILE_PATH || !a->flags_known || !b->flags_known ||
+	       ((a->flags & kept) == (b->flags & kept) && a->close_on_exec == b->close_on_exec);
+}
+
 static bool same_then_and_now(const struct file_table *then, const struct file_table *now, int fd)
 {
 	const struct file_entry *t = files_find(then, fd), *n = files_find(now, fd);
-	return t && n && t->link_hash == n->link_hash;
+	return t && n && same_file(t, n);
 }
 
 /*
@@ -254,31 +285,39 @@ static int next_free(
 	return fd;
 }
 
-static bool move_fd(struct twin_engine *e, int from, int to)
+static bool copy_fd(struct twin_engine *e, int from, const struct file_entry *to)
 {
-	return repair_add(e, SYS_dup2, ARGS((uint64_t)from, (uint64_t)to)) &&
-	       repair_add(e, SYS_close, ARGS((uint64_t)from));
+	uint64_t flags = to->close_on_exec ? O_CLOEXEC : 0;
+	return repair_add(e, SYS_dup3, ARGS((uint64_t)from, (uint64_t)to->fd, flags));
 }
 
-/* What was closed since: the file itself where it has a path, else an end of a socketpair whose
+static bool close_fd(struct twin_engine *e, int fd)
+{
+	return repair_add(e, SYS_close, ARGS((uint64_t)fd));
+}
+
+/* What was closed since: an empty epoll set for an epoll set, else an end of a socketpair whose
  * other end is closed, which reads as the end of a connection. */
 static bool give_back(struct twin_engine *e, const struct file_table *then,
 	const struct file_table *now, const struct file_entry *f)
 {
 	int first = next_free(then, now, f->fd, 0), second;
+	uint64_t type = SOCK_STREAM | (f->close_on_exec ? SOCK_CLOEXEC : 0), at;
 	int pair[2] = {-1, -1};
-	uint64_t at;
 
+	if (f->kind == FILE_EPOLL)
+		return repair_add(
+			       e, SYS_epoll_create1, ARGS(f->close_on_exec ? EPOLL_CLOEXEC : 0)) &&
+		       (first == f->fd || (copy_fd(e, first, f) && close_fd(e, first)));
 	second = next_free(then, now, f->fd, first + 1);
 	at = repair_data(e, pair, sizeof(pair));
-	if (!at || !repair_add(e, SYS_socketpair, ARGS(AF_UNIX, SOCK_STREAM, 0, at)))
+	if (!at || !repair_add(e, SYS_socketpair, ARGS(AF_UNIX, type, 0, at)))
 		return false;
 	if (first == f->fd)
-		return repair_add(e, SYS_close, ARGS((uint64_t)second));
-	if (second != f->fd && !repair_add(e, SYS_dup2, ARGS((uint64_t)first, (uint64_t)f->fd)))
+		return close_fd(e, second);
+	if (second != f->fd && !copy_fd(e, first, f))
 		return false;
-	return repair_add(e, SYS_close, ARGS((uint64_t)first)) &&
-	       (second == f->fd || repair_add(e, SYS_close, ARGS((uint64_t)second)));
+	return close_fd(e, first) && (second == f->fd || close_fd(e, second));
 }
 
 /* A file is opened over its placeholder: where that fails (it has been unlinked) the number is
@@ -295,7 +334,7 @@ static bool open_again(struct twin_engine *e, const struct file_table *then,
 	at = repair_data(e, path, strlen(path) + 1);
 	return at && repair_add(e, SYS_openat, ARGS((uint64_t)AT_FDCWD, at, flags)) &&
 	       repair_add(e, SYS_lseek, ARGS((uint64_t)opened, (uint64_t)f->offset, SEEK_SET)) &&
-	       move_fd(e, opened, f->fd);
+	       copy_fd(e, opened, f) && close_fd(e, opened);
 }
 
 static void reconcile_epoll(struct twin_engine *e, const struct file_table *then,
@@ -317,26 +356,26 @@ static void reconcile_epoll(struct twin_engine *e, const struct file_table *then
 		const struct epoll_entry *n = files_find_epoll(now, t->epfd, t->fd);
 		const struct file_entry *was = files_find(then, t->fd),
 					*is = files_find(now, t->fd);
-		bool same_file = was && is && was->link_hash == is->link_hash;
+		bool same = was && is && same_file(was, is);
 		struct epoll_event ev = {.events = t->events, .data.u64 = t->data};
 		uint64_t at;
 
 		/* A MOD of an unchanged edge-triggered entry brings back edges that were consumed.
 		 */
-		if (n && same_file && n->events == t->events && n->data == t->data &&
+		if (n && same && n->events == t->events && n->data == t->data &&
 			!(t->events & EPOLLET))
 			continue;
 		at = repair_data(e, &ev, sizeof(ev));
 		if (!at)
 			return;
 		/* Such an entry cannot be modified, nor anything be modified into one. */
-		if (n && same_file && ((t->events | n->events) & EPOLLEXCLUSIVE)) {
+		if (n && same && ((t->events | n->events) & EPOLLEXCLUSIVE)) {
 			if (repair_add(e, SYS_epoll_ctl,
 				    ARGS((uint64_t)t->epfd, EPOLL_CTL_DEL, (uint64_t)t->fd)))
 				n = NULL;
 		}
 		ret->epoll_changes += repair_add(e, SYS_epoll_ctl,
-			ARGS((uint64_t)t->epfd, n && same_file ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
+			ARGS((uint64_t)t->epfd, n && same ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
 				(uint64_t)t->fd, at));
 	}
 }
@@ -360,7 +399,7 @@ void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *
 	/* Offsets of what is still there. */
 	for (size_t i = 0; i < then->n; i++) {
 		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
-		if (!n || n->link_hash != t->link_hash || t->offset < 0 || n->offset == t->offset ||
+		if (!n || !same_file(n, t) || t->offset < 0 || n->offset == t->offset ||
 			(t->flags & O_APPEND) || is_standard_stream(pid, t->fd))
 			continue;
 		ret->offsets_restored += repair_add(
@@ -369,13 +408,13 @@ void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *
 	/* Opened since: closed, before numbers are given back. */
 	for (size_t i = 0; i < now->n; i++) {
 		const struct file_entry *n = &now->entries[i], *t = files_find(then, n->fd);
-		if (t && t->link_hash == n->link_hash)
+		if (t && same_file(t, n))
 			continue;
 		ret->fds_closed += repair_add(e, SYS_close, ARGS((uint64_t)n->fd));
 	}
 	for (size_t i = 0; i < then->n; i++) {
 		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
-		if (n && n->link_hash == t->link_hash)
+		if (n && same_file(n, t))
 			continue;
 		ret->fds_replaced += give_back(e, then, now, t) && open_again(e, then, now, t);
 	}

@@ -25,6 +25,7 @@ struct file_entry {
 	int fd;
 	enum file_kind kind;
 	uint64_t link_hash;
+	bool close_on_exec, flags_known;
 	int64_t offset; /* -1: cannot seek */
 	int flags;      /* F_GETFL; FILE_PATH only */
 	uint32_t path;  /* index into the pool; 0: unknown */
@@ -46,6 +47,9 @@ _must_check_ int files_reserve(struct file_table *t);
 void files_free(struct file_table *t);
 /* pidfd and dir (/proc/PID/fd) are of the process to look at, which must stand still. */
 _must_check_ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir);
+/* At leisure: the flags that the scan left out, from a task that shares the table. Programs set
+ * close-on-exec at once or never. */
+void files_note_flags(struct file_table *t, pid_t pid);
 const struct file_entry *files_find(const struct file_table *t, int fd);
 /* The epoll entry, in order of the list; NULL when fd is in no set. */
 const struct epoll_entry *files_find_epoll(const struct file_table *t, int epfd, int fd);

@@ -81,9 +81,12 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 	struct wait_event ev = wait_classify((struct wait_status){raw}, true);
 	bool running;
 
-	if (!t && !wait_is_end(&ev) && proc_tgid(pid) == e->pid)
-		t = thread_add(
-			e, pid); /* born so recently that its creator's stop is yet to come */
+	if (!t && !wait_is_end(&ev) && proc_tgid(pid) == e->pid && (t = thread_add(e, pid))) {
+		/* Born so recently that its creator's stop is yet to come: it was not counted. */
+		t->stopped = true;
+		t->stop = ev;
+		return false;
+	}
 	if (!t) {
 		engine_defer(e, pid, raw);
 		return false;

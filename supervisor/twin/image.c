@@ -125,10 +125,12 @@ static int fill_thread(
 	rt->rseq_sig = t->rseq_sig;
 	rt->gs_base = arch_second_base(&t->regs);
 	memcpy(rt->name, t->name, sizeof(rt->name));
+	rt->timer_slack = t->timer_slack;
 	arch_build_frame(image + frame_at, w->data + frame_at, &regs, &t->xstate, t->sigmask,
 		&t->altstack, &rt->frame_sp);
 	w->threads[i] = (struct twin_thread){.tid = t->tid,
 		.sched = t->sched,
+		.timer_slack = t->timer_slack,
 		.affinity = t->affinity,
 		.tid_addr = t->tid_addr,
 		.altstack = t->altstack,
@@ -282,14 +284,16 @@ static bool may_set_tid(pid_t pid)
 
 static void keep_oom_score(struct twin *w, pid_t active)
 {
-	char text[32];
+	char text[64];
 
 	if (proc_read(text, sizeof(text), "%d/oom_score_adj", active) > 0)
 		w->oom_score_adj = atoi(text);
+	snprintf(text, sizeof(text), "/proc/%d/oom_score_adj", w->pid);
+	w->oom_fd = open(text, O_WRONLY | O_CLOEXEC);
 	/* A twin is the first that may go when memory ends. Where that is refused it has the
 	 * score of its active, as any copy. */
-	if (proc_write(TWIN_OOM_SCORE_ADJ, "%d/oom_score_adj", w->pid) < 0)
-		return;
+	if (w->oom_fd >= 0 && pwrite(w->oom_fd, TWIN_OOM_SCORE_ADJ, 4, 0) < 0)
+		closep(&w->oom_fd);
 }
 
 static int reserve(struct twin_engine *e, struct twin *w)
@@ -357,8 +361,9 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	w->code_len = PAGE;
 	/* A descriptor may need to be opened and moved, its entries to be removed and added. */
 	w->repair_calls = REPAIR_CALLS + 4 * w->files.n + 2 * w->files.n_epoll;
-	w->repair_data_size = (REPAIR_DATA + 32 * (w->files.n + w->files.n_epoll) +
-				      w->files.pool_len + 15) & ~(size_t)15;
+	w->repair_data_size =
+		(REPAIR_DATA + 32 * (w->files.n + w->files.n_epoll) + w->files.pool_len + 15) &
+		~(size_t)15;
 	w->data_len = layout(w, w->n_threads, frame);
 	r = engine_wait(w->pid, &raw);
 	if (r < 0)
@@ -403,5 +408,6 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	if (r < 0)
 		return e->reason[0] ? r : engine_fail(e, r, "preparing the twin: %s", strerror(-r));
 	keep_oom_score(w, e->pid);
+	files_note_flags(&w->files, w->pid);
 	return 0;
 }

@@ -73,7 +73,8 @@ static void reap_killed_threads(struct twin_engine *e)
 		{
 			siginfo_t info = {.si_signo = 0};
 			if (again || t->tid == e->pid ||
-				waitid(P_PID, (id_t)t->tid, &info, WEXITED | WNOHANG | __WALL) < 0 ||
+				waitid(P_PID, (id_t)t->tid, &info, WEXITED | WNOHANG | __WALL) <
+					0 ||
 				info.si_pid != t->tid)
 				continue;
 			thread_remove(e, t);

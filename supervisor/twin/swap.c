@@ -274,6 +274,16 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 	return 0;
 }
 
+/* The new process inherits it from the template. */
+static void restore_oom_score(const struct twin *w)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%d", w->oom_score_adj);
+
+	if (w->oom_fd >= 0 && pwrite(w->oom_fd, text, (size_t)n, 0) < 0)
+		return; /* it stays the OOM killer's first choice */
+}
+
 static int run_template(struct twin_engine *e, struct twin *w)
 {
 	cpu_set_t here;
@@ -285,6 +295,7 @@ static int run_template(struct twin_engine *e, struct twin *w)
 		CPU_SET(cpu, &here);
 		(void)sched_setaffinity(w->pid, sizeof(here), &here);
 	}
+	restore_oom_score(w);
 	schedule_boost(w->pid); /* what it clones inherits that, until let go */
 	arch_prepare_routine(&regs, w->code, w->data);
 	r = arch_set_regs(w->pid, &regs);
@@ -293,6 +304,16 @@ static int run_template(struct twin_engine *e, struct twin *w)
 	if (r == 0)
 		r = go(w->pid);
 	return r < 0 ? engine_fail(e, r, "starting the twin: %s", strerror(-r)) : 0;
+}
+
+static void restore_schedules(const struct twin *w)
+{
+	for (unsigned i = 0; i < w->n_threads; i++) {
+		const struct twin_thread *t = &w->threads[i];
+		schedule_restore(t->tid, &t->sched);
+		if (CPU_COUNT(&t->affinity) > 0)
+			(void)sched_setaffinity(t->tid, sizeof(t->affinity), &t->affinity);
+	}
 }
 
 /* A seccomp filter must not apply to our set-up calls, but to all that follows them: so each
@@ -370,6 +391,8 @@ static int build(struct twin_engine *e, struct twin *w)
 		r = build_event(&b, pid, &ev, raw);
 	}
 	engine_deadline_clear(e);
+	if (r == 0)
+		restore_schedules(w);
 	if (r == 0 && w->filtered)
 		r = pass_filter(e, w);
 	if (r < 0 && b.leader_born)
@@ -383,13 +406,11 @@ static void let_go(struct twin_engine *e, struct twin *w)
 		struct twin_thread *tt = &w->threads[i];
 		struct thread *t = thread_add(e, tt->tid);
 
-		schedule_restore(tt->tid, &tt->sched);
-		if (CPU_COUNT(&tt->affinity) > 0)
-			(void)sched_setaffinity(tt->tid, sizeof(tt->affinity), &tt->affinity);
 		(void)ptrace(PTRACE_SETOPTIONS, tt->tid, NULL, ACTIVE_OPTIONS);
 		if (!t)
 			continue;
 		memcpy(t->name, tt->name, sizeof(t->name));
+		t->timer_slack = tt->timer_slack;
 		t->tid_addr = tt->tid_addr;
 		t->tid_addr_known = true;
 		t->altstack = tt->altstack;
@@ -403,7 +424,6 @@ static void let_go(struct twin_engine *e, struct twin *w)
 static void adopt(struct twin_engine *e, unsigned generation)
 {
 	struct twin *w = e->twins[generation];
-	char text[16];
 
 	e->ended = false;
 	e->group_stopped = false;
@@ -419,8 +439,7 @@ static void adopt(struct twin_engine *e, unsigned generation)
 	twin_slot_clear(e, generation);
 	for (unsigned i = generation; i > 0; i--)
 		twin_slot_clear(e, i - 1);
-	snprintf(text, sizeof(text), "%d", w->oom_score_adj);
-	if (proc_write(text, "%d/oom_score_adj", e->pid) < 0 || engine_open_proc(e) < 0)
+	if (engine_open_proc(e) < 0)
 		e->reason[0] = '\0'; /* the next checkpoint will say what is wrong */
 }
 

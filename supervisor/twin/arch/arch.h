@@ -70,8 +70,8 @@ void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
 
 /* --- the injected routine (routine.S) ------------------------------------------------------- */
 /*
- * It runs in the twin: first the list of calls (descriptor repairs), then clone3 of the new
- * leader, which clones the threads, makes its own list of calls (timers) and stops; each of them
+ * It runs in the twin: first clone3 of the new leader, which makes one list of calls (descriptor
+ * repairs), clones the threads, makes another list of calls (timers, signals) and stops; each of them
  * stands at its first ptrace stop until let go, then makes its own set-up calls and loads its
  * frame. The layout below is known to routine.S by number.
  */
@@ -90,6 +90,7 @@ struct routine_thread {
 	uint64_t gs_base;
 	uint64_t frame_sp;
 	char name[16];
+	uint64_t timer_slack; /* 0: leave it */
 };
 struct routine_args {
 	uint64_t n_calls;

@@ -46,7 +46,8 @@
 #define T_GS 152
 #define T_FRAME 160
 #define T_NAME 168
-#define T_SIZE 184
+#define T_SLACK 184
+#define T_SIZE 192
 
 	/* Make the calls of a list, one after the other; uses r12 and rbp. */
 	.macro call_list n, calls
@@ -70,8 +71,6 @@
 	.endm
 
 arch_routine_begin:
-	call_list A_N_CALLS, A_CALLS
-
 	/* The new leader: a process of its own out of this memory. */
 .Lleader:
 	movq A_THREADS(%rbx), %r13
@@ -100,6 +99,7 @@ arch_routine_begin:
 	cmpq %rcx, %rax
 	jne .Lwrong_tid
 .Lthreads:
+	call_list A_N_CALLS, A_CALLS
 	movq A_N_THREADS(%rbx), %r12
 	decq %r12
 	leaq T_SIZE(%r13), %r14
@@ -171,7 +171,13 @@ arch_routine_begin:
 	leaq T_NAME(%r13), %rsi
 	movl $NR_prctl, %eax
 	syscall
-	movq T_GS(%r13), %rsi
+	movq T_SLACK(%r13), %rsi
+	testq %rsi, %rsi
+	jz 1f
+	movl $29, %edi		/* PR_SET_TIMERSLACK */
+	movl $NR_prctl, %eax
+	syscall
+1:	movq T_GS(%r13), %rsi
 	testq %rsi, %rsi
 	jz 1f
 	movl $0x1001, %edi	/* ARCH_SET_GS */
