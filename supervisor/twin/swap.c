@@ -237,12 +237,27 @@ static int leader_trapped(struct build *b)
 	return r < 0 ? r : go(b->leader);
 }
 
+/* A steered clone may get the number that another thread is to have. */
+static bool has_its_number(const struct twin *w, pid_t tid)
+{
+	struct arch_regs regs;
+	uint64_t at;
+
+	if (arch_get_regs(tid, &regs) < 0)
+		return false;
+	at = arch_routine_thread(&regs) - w->threads_at;
+	return at / sizeof(struct routine_thread) < w->n_threads &&
+	       w->threads[at / sizeof(struct routine_thread)].tid == tid;
+}
+
 static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, int raw)
 {
 	bool trap = ev->kind == WAIT_SIGNAL_STOP && ev->signal == SIGTRAP;
 	bool first = ev->kind == WAIT_INTERRUPT_STOP;
 	bool ours = pid == b->w->pid || pid == b->leader || is_wanted(b->w, pid);
 
+	if (b->w->stepwise && wait_is_end(ev) && pid != b->w->pid && pid != b->leader)
+		return 0; /* of a wrong number, whosever it was */
 	if (ours && wait_is_end(ev))
 		return engine_fail(b->e, -ESRCH, "task %d ended while it was rebuilt", pid);
 	/* A stop signal was sent to the twin (kill, or to a group that it is in): not for now. */
@@ -259,7 +274,7 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 		b->leader_born = true;
 		return go(pid);
 	}
-	if (ours) {
+	if (ours && (!b->w->stepwise || has_its_number(b->w, pid))) {
 		b->standing++;
 		return 0;
 	}
@@ -268,8 +283,6 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 		(void)go(pid);
 		return 0;
 	}
-	if (b->w->stepwise && wait_is_end(ev))
-		return 0;
 	engine_defer(b->e, pid, raw);
 	return 0;
 }

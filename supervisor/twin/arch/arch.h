@@ -71,8 +71,8 @@ void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
 /* --- the injected routine (routine.S) ------------------------------------------------------- */
 /*
  * It runs in the twin: first clone3 of the new leader, which makes one list of calls (descriptor
- * repairs), clones the threads, makes another list of calls (timers, signals) and stops; each of them
- * stands at its first ptrace stop until let go, then makes its own set-up calls and loads its
+ * repairs), clones the threads, makes another list of calls (timers, signals) and stops; each of
+ * them stands at its first ptrace stop until let go, then makes its own set-up calls and loads its
  * frame. The layout below is known to routine.S by number.
  */
 struct routine_call {
@@ -101,4 +101,6 @@ struct routine_args {
 	uint64_t n_leader_calls, leader_calls; /* made by the leader when all threads are there */
 	uint64_t trap_before_frame; /* each thread stops once more before it loads its frame */
 };
+/* Of a task that the routine has just cloned: the address of its struct routine_thread. */
+uint64_t arch_routine_thread(const struct arch_regs *r);
 extern const uint8_t arch_routine_begin[], arch_routine_end[];

@@ -118,3 +118,8 @@ uint64_t arch_second_base(const struct arch_regs *r)
 {
 	return r->user.gs_base;
 }
+
+uint64_t arch_routine_thread(const struct arch_regs *r)
+{
+	return r->user.r14; /* routine.S */
+}
