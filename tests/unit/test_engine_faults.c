@@ -288,11 +288,17 @@ static void exec_drops_twins(void **state)
 	run_end(&run);
 }
 
+/* A process that is ending looks the same for a moment, so the engine may say that first. */
 static void main_thread_left(void **state)
 {
+	struct twin_checkpoint cp;
+	int r = -ESRCH;
+
 	(void)state;
 	if (run_begin(&run, "main_leaves", 1, true)) {
-		(void)(checkpoint_says(-ENOTSUP) &&
+		for (unsigned i = 0; i < 10 && r == -ESRCH && run_progress(&run, 1); i++)
+			r = twin_checkpoint(run.e, true, &cp);
+		(void)(CHECK(r == -ENOTSUP, "%d: %s", r, twin_reason(run.e)) &&
 			CHECK(strstr(twin_reason(run.e), "main thread"), "reason: %s",
 				twin_reason(run.e)) &&
 			run_progress(&run, 3));
