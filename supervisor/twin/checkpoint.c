@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 
@@ -79,6 +80,24 @@ static int fork_in(struct injection *in, uint64_t flags, pid_t *ret)
 	return 0;
 }
 
+/* Once for each program. It is born under a name of its own, for it has no memory of its own to
+ * take one from later. */
+static int make_holder(struct twin_engine *e, const struct thread *leader, struct injection *in)
+{
+	uint64_t args[6] = {PR_SET_NAME};
+	char name[16];
+	int r, back;
+
+	snprintf(name, sizeof(name), "twin:%.10s", leader->name);
+	r = inject_input(in, SYS_prctl, args, 1, name, sizeof(name));
+	if (r < 0)
+		return r;
+	r = fork_in(in, HOLDER_FLAGS, &e->holder);
+	e->holder_fresh = r == 0;
+	back = inject_input(in, SYS_prctl, args, 1, leader->name, sizeof(leader->name));
+	return r < 0 ? r : back;
+}
+
 /* Fork; where the copy lacks mappings, find out which, and fork again with all of them. */
 static int fork_whole(struct twin_engine *e, struct twin *w, struct injection *in)
 {
@@ -113,10 +132,8 @@ static int copy(
 	r = inject_begin(e, leader->tid, &leader->regs, true, &in);
 	if (r == 0)
 		r = timers_capture(&e->timers, &in, (e->n_checkpoints & 7) < 2);
-	if (r == 0 && !e->holder) {
-		r = fork_in(&in, HOLDER_FLAGS, &e->holder);
-		e->holder_fresh = r == 0;
-	}
+	if (r == 0 && !e->holder)
+		r = make_holder(e, leader, &in);
 	begun = now_nsec();
 	if (r == 0)
 		r = mappings_unmark(&e->wiped, &in);
@@ -324,7 +341,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 {
 	struct twin *w = e->twins[e->n_twins];
 	struct twin_checkpoint cp = {0};
-	bool quiet;
+	bool quiet = false;
 	int r;
 
 	e->reason[0] = '\0';

@@ -267,6 +267,9 @@ _must_check_ int inject_call(struct injection *in, long nr, const uint64_t args[
 /* The same for a call that writes up to 32 bytes where argument out_arg points. */
 _must_check_ int inject_output(
 	struct injection *in, long nr, uint64_t args[6], unsigned out_arg, void *out, size_t len);
+/* And for one that reads up to 32 bytes from there. */
+_must_check_ int inject_input(struct injection *in, long nr, uint64_t args[6], unsigned in_arg,
+	const void *data, size_t len);
 void inject_end(struct injection *in);
 _must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
 

@@ -155,27 +155,41 @@ int inject_call(struct injection *in, long nr, const uint64_t args[6], long *ret
 	return -EBUSY;
 }
 
-/* The output goes below the red zone of the thread's stack,
- * where nothing can be. The bytes there are put back all the same. */
-int inject_output(
-	struct injection *in, long nr, uint64_t args[6], unsigned out_arg, void *out, size_t len)
+/* The buffer is below the red zone of the thread's stack, where nothing can be. The bytes there
+ * are put back all the same. */
+static int call_with_buffer(struct injection *in, long nr, uint64_t args[6], unsigned arg,
+	const void *input, void *output, size_t len)
 {
 	uint64_t at = (arch_sp(&in->saved) - 1024) & ~15ULL;
 	uint8_t kept[32];
 	long result;
 	int r = image_read(in->tid, at, kept, sizeof(kept));
 
+	if (r == 0 && input)
+		r = image_write(in->tid, at, input, len);
 	if (r < 0)
 		return r;
-	args[out_arg] = at;
+	args[arg] = at;
 	r = inject_call(in, nr, args, &result);
 	if (r < 0)
 		return r;
 	if (result < 0)
 		r = (int)result;
-	else
-		r = image_read(in->tid, at, out, len);
+	else if (output)
+		r = image_read(in->tid, at, output, len);
 	return image_write(in->tid, at, kept, sizeof(kept)) < 0 ? -EFAULT : r;
+}
+
+int inject_output(
+	struct injection *in, long nr, uint64_t args[6], unsigned out_arg, void *out, size_t len)
+{
+	return call_with_buffer(in, nr, args, out_arg, NULL, out, len);
+}
+
+int inject_input(struct injection *in, long nr, uint64_t args[6], unsigned in_arg, const void *data,
+	size_t len)
+{
+	return call_with_buffer(in, nr, args, in_arg, data, NULL, len);
 }
 
 /* Unless it was continued since: SIGCONT would have taken the SIGSTOP back, and it is masked now,

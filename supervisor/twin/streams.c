@@ -18,6 +18,8 @@
 #define LENGTH_MAX (1u << 28)
 /* An answer that has not come by then is not waited for any more. */
 #define REQUEST_OPEN_MS 3000
+/* Within a message there are no such pauses; the kernel counts in ticks of up to 10 ms. */
+#define REST_MS 20
 enum { TCP_STATE_ESTABLISHED = 1, TCP_STATE_CLOSE_WAIT = 8, TCP_STATE_LISTEN = 10 };
 
 int streams_reserve(struct stream_table *t, size_t n)
@@ -160,8 +162,12 @@ bool streams_judge(const struct stream_table *before, struct stream_table *after
 		const struct stream *b = find(before, s);
 		bool still = b && same_place(b, s) && s->unread == 0;
 
-		/* A dialogue rests after each answer, however fast it goes. */
-		s->at_rest = still || (is_dialogue(s) && s->unread == 0 && !is_open_question(s));
+		/* A dialogue rests after each answer, however fast it goes; and what nobody has
+		 * said anything on for a while rests, whether or not it was looked at then. */
+		s->at_rest = still ||
+			     (s->unread == 0 && s->unsent == 0 &&
+				     MIN2(s->sent_ago, s->received_ago) >= REST_MS) ||
+			     (is_dialogue(s) && s->unread == 0 && !is_open_question(s));
 		/* A rolled-back client would wait for an answer that has been read already. */
 		all_still &= still && (s->server || !is_open_question(s));
 	}
