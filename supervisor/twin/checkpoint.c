@@ -208,6 +208,8 @@ static int in_the_freeze(
 	if (r < 0)
 		return engine_fail(
 			e, r == -ENOSPC ? -EAGAIN : -EBUSY, "descriptors: %s", strerror(-r));
+	if (w->files.unfit)
+		return engine_fail(e, -ENOTSUP, "%s", w->files.unfit);
 	w->quiet &= streams_judge(&e->streams_seen, &w->streams);
 	if (!w->quiet && !force)
 		return engine_fail(e, -EAGAIN, "a stream is moving");
@@ -356,7 +358,10 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		streams_reserve(&w->streams, e->files_now.n * 2) < 0)
 		return engine_fail(e, -EBUSY, "out of memory");
 	timers_look(&e->timers, e->pid);
-	if (look_for_wiped(e) < 0)
+	r = look_for_wiped(e);
+	if (r == -ENOTSUP)
+		return engine_fail(e, r, "it has an AIO context");
+	if (r < 0)
 		return engine_fail(e, -EBUSY, "its mappings cannot be read");
 	w->pid = 0;
 	w->lost[0] = '\0';

@@ -155,6 +155,16 @@ static int read_epoll(struct file_table *t, pid_t pid, int epfd)
 	return n < 0 ? -errno : 0;
 }
 
+/* Rings and registrations belong to the memory they were made for. */
+static const char *unfit_reason(const char *link)
+{
+	if (strcmp(link, "anon_inode:[io_uring]") == 0)
+		return "it uses io_uring";
+	if (strcmp(link, "anon_inode:[userfaultfd]") == 0)
+		return "it uses userfaultfd";
+	return NULL;
+}
+
 static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int dir)
 {
 	char link[4096], name[16];
@@ -168,6 +178,8 @@ static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int di
 	link[len] = '\0';
 	f.kind = kind_of(link);
 	f.link_hash = hash(link, (size_t)len);
+	if (f.kind == FILE_OTHER && !t->unfit)
+		t->unfit = unfit_reason(link);
 	if (f.kind == FILE_PATH) {
 		read_path_entry(&f, pid, pidfd);
 		if (t->pool_len + (size_t)len + 1 <= t->pool_max) {
@@ -187,6 +199,7 @@ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
 	long len;
 
 	t->n = t->n_epoll = 0;
+	t->unfit = NULL;
 	t->pool_len = 1; /* 0 means "no path" */
 	t->incomplete = false;
 	if (lseek(dir, 0, SEEK_SET) < 0)

@@ -40,7 +40,8 @@ struct file_table {
 	struct epoll_entry *epoll;
 	char *pool;
 	size_t n, n_max, n_epoll, epoll_max, pool_len, pool_max;
-	bool incomplete; /* an interest list was longer than we can read */
+	bool incomplete;   /* an interest list was longer than we can read */
+	const char *unfit; /* a descriptor whose kernel state no copy can have; NULL: none */
 };
 
 _must_check_ int files_reserve(struct file_table *t);

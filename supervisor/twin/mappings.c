@@ -132,6 +132,8 @@ int mappings_wiped(struct marked_list *l, pid_t pid)
 		if (parse_range(line, &s, &e)) {
 			start = s;
 			end = e;
+			if (strstr(line, "/[aio]"))
+				r = -ENOTSUP;
 		} else if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " wf"))
 			r = append(l, start, end, MADV_KEEPONFORK, MADV_WIPEONFORK);
 	}

@@ -32,7 +32,7 @@ struct marked_list {
 uint64_t mappings_size(pid_t pid);
 /* Append what pid has and copy has not, marked MADV_DONTFORK. Both must stand still. */
 _must_check_ int mappings_left_out(struct marked_list *l, pid_t pid, pid_t copy);
-/* Append all that pid marked MADV_WIPEONFORK. */
+/* Append all that pid marked MADV_WIPEONFORK. -ENOTSUP: it has an AIO context. */
 _must_check_ int mappings_wiped(struct marked_list *l, pid_t pid);
 
 struct injection;

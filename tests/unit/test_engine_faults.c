@@ -289,6 +289,22 @@ static void exec_drops_twins(void **state)
 }
 
 /* A process that is ending looks the same for a moment, so the engine may say that first. */
+static void holds_io_uring(void **state)
+{
+	struct victim_run run;
+	struct twin_checkpoint cp;
+
+	(void)state;
+	if (run_begin(&run, "uring", 1, true)) {
+		int r = twin_checkpoint(run.e, true, &cp);
+		(void)(CHECK(r == -ENOTSUP ||
+				       access("/proc/sys/kernel/io_uring_disabled", F_OK) != 0,
+			       "%d: %s", r, twin_reason(run.e)) &&
+			run_progress(&run, 3));
+	}
+	run_end(&run);
+}
+
 static void main_thread_left(void **state)
 {
 	struct twin_checkpoint cp;
@@ -395,6 +411,7 @@ int main(int argc, char **argv)
 		TEST(generations),
 		TEST(exec_drops_twins),
 		TEST(main_thread_left),
+		TEST(holds_io_uring),
 		TEST(no_right_to_trace),
 		TEST(forgets_a_running_process),
 	};
