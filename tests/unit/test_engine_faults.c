@@ -291,7 +291,6 @@ static void exec_drops_twins(void **state)
 /* A process that is ending looks the same for a moment, so the engine may say that first. */
 static void holds_io_uring(void **state)
 {
-	struct victim_run run;
 	struct twin_checkpoint cp;
 
 	(void)state;
