@@ -173,12 +173,8 @@ static int check_request(
 		return 0;
 	case KEEPER_REQ_CHECKPOINT:
 	case KEEPER_REQ_DROP_TWIN:
-		/* Nothing runs that could have one. */
-		if (!node_is_up(n)) {
-			*ret_error_name = BUS_ERROR_NO_TWIN;
-			return -ESRCH;
-		}
-		return 0;
+		/* Neither needs a twin, only a node that could have one: busy, not NoTwin. */
+		return node_is_up(n) ? 0 : -ESRCH;
 	default:
 		return -EINVAL;
 	}
