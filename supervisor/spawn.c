@@ -19,7 +19,7 @@
 
 /* Everything the child needs, made before the fork: it may not allocate. */
 struct command {
-	char *argv[7];
+	char *argv[8];
 	const char *id;
 	int unit_fd, control_fd;
 };
@@ -40,6 +40,9 @@ static char *option(const char *name, const char *value)
 
 static int command_fill(struct command *c, const struct node *n)
 {
+	char level[16];
+
+	snprintf(level, sizeof(level), "%d", MAX2(log_level(), LOG_EMERG));
 	c->id = n->id;
 	c->argv[0] = strdup(n->manager->keeper_path);
 	c->argv[1] = option("id", n->id);
@@ -47,6 +50,7 @@ static int command_fill(struct command *c, const struct node *n)
 	c->argv[3] = option("unit-fd", "3");
 	c->argv[4] = option("control-fd", "4");
 	c->argv[5] = option("notify-dir", n->manager->notify_dir);
+	c->argv[6] = option("log-level", level);
 	for (size_t i = 0; i < ELEMENTSOF(c->argv) - 1; i++)
 		if (!c->argv[i])
 			return -ENOMEM;

@@ -19,6 +19,7 @@
 struct options {
 	const char *id, *unit_path, *notify_dir;
 	int unit_fd, control_fd;
+	int log_level;
 };
 
 static int usage(const char *why)
@@ -26,7 +27,7 @@ static int usage(const char *why)
 	fprintf(stderr,
 		"twinit-keeper: %s\n"
 		"usage: twinit-keeper --id=ID --unit-path=PATH --unit-fd=N --control-fd=M "
-		"--notify-dir=DIR\n"
+		"--notify-dir=DIR [--log-level=LEVEL]\n"
 		"Started by twinit; guards one node.\n",
 		why);
 	return -EINVAL;
@@ -46,18 +47,19 @@ static int parse_fd(const char *s)
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	enum { ID = 1, UNIT_PATH, UNIT_FD, CONTROL_FD, NOTIFY_DIR };
+	enum { ID = 1, UNIT_PATH, UNIT_FD, CONTROL_FD, NOTIFY_DIR, LOG_LEVEL };
 	static const struct option known[] = {
 		{"id", required_argument, NULL, ID},
 		{"unit-path", required_argument, NULL, UNIT_PATH},
 		{"unit-fd", required_argument, NULL, UNIT_FD},
 		{"control-fd", required_argument, NULL, CONTROL_FD},
 		{"notify-dir", required_argument, NULL, NOTIFY_DIR},
+		{"log-level", required_argument, NULL, LOG_LEVEL},
 		{0},
 	};
 	int c;
 
-	*o = (struct options){.unit_fd = -1, .control_fd = -1};
+	*o = (struct options){.unit_fd = -1, .control_fd = -1, .log_level = log_level()};
 	while ((c = getopt_long(argc, argv, "", known, NULL)) >= 0)
 		switch (c) {
 		case ID:
@@ -74,6 +76,11 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case NOTIFY_DIR:
 			o->notify_dir = optarg;
+			break;
+		case LOG_LEVEL:
+			o->log_level = log_level_from_string(optarg);
+			if (o->log_level < 0)
+				return usage("--log-level is no level");
 			break;
 		default:
 			return usage("unknown option");
@@ -248,6 +255,7 @@ int main(int argc, char **argv)
 	log_open("twinit-keeper");
 	if (parse_options(argc, argv, &o) < 0)
 		return 2;
+	log_set_level(o.log_level);
 	harden(o.id);
 	r = keeper_init(&keeper, &o);
 	if (r == 0) {

@@ -8,6 +8,7 @@
  *
  * The keeper is started as
  *   twinit-keeper --id=ID --unit-path=PATH --unit-fd=N --control-fd=M --notify-dir=DIR
+ *		[--log-level=LEVEL]
  * where N is a sealed memfd with the unit's text (so both parse the same bytes) and M the
  * socket. It starts the node at once. When the node is down for good (stopped, done, failed)
  * the keeper sends KEEPER_MSG_STATE with its last word and exits 0.

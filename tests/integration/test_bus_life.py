@@ -4,7 +4,6 @@
 import os
 import signal
 import sys
-import unittest
 
 sys.dont_write_bytecode = True
 from harness import (Case, Monitor, comm, end_inside, guarded, main, script,  # noqa: E402
@@ -184,7 +183,6 @@ class BusLife(Case):
 
 
 class LogLevel(Case):
-    @unittest.expectedFailure  # the keeper's level is always info
     def test_reaches_the_keepers(self):
         self.boot({"n": guarded("/bin/sleep infinity")}, "--log-level=debug")
         self.bus.checkpoint("n")
