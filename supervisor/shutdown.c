@@ -14,6 +14,8 @@
 
 #define TERM_SEC 5.0
 #define KILL_SEC 2.0
+/* Who was sent in from outside ends without a SIGCHLD for us: it has to be looked for. */
+#define LOOK_SEC 0.1
 #define SIGNALLED_MAX 256
 /* The inode of the initial pid namespace is fixed in the kernel (PROC_PID_INIT_INO). */
 #define INITIAL_PID_NAMESPACE_INODE 0xEFFFFFFCU
@@ -29,7 +31,8 @@ static const char *const phase_names[_PHASE_MAX] = {
 
 struct shutdown {
 	enum phase phase;
-	ev_timer timer;
+	ev_timer timer; /* the limit of the phase */
+	ev_timer look;
 	/* Children that have had their SIGTERM: a second one hurries some programs. Beyond
 	 * this number they get only SIGKILL. */
 	pid_t signalled[SIGNALLED_MAX];
@@ -119,6 +122,21 @@ static void on_timer(_unused_ struct ev_loop *loop, ev_timer *w, _unused_ int re
 	advance(m, m->shutdown->phase + 1);
 }
 
+static void on_look(_unused_ struct ev_loop *loop, ev_timer *w, _unused_ int revents)
+{
+	shutdown_check(w->data);
+}
+
+static void start_looking(struct manager *m)
+{
+	ev_timer *t = &m->shutdown->look;
+
+	if (!is_pid1() || ev_is_active(t))
+		return;
+	ev_timer_set(t, LOOK_SEC, LOOK_SEC);
+	ev_timer_start(m->loop, t);
+}
+
 static void set_timer(struct manager *m, double seconds)
 {
 	ev_timer *t = &m->shutdown->timer;
@@ -138,12 +156,14 @@ static void advance(struct manager *m, enum phase phase)
 	switch (phase) {
 	case PHASE_TERM:
 		set_timer(m, TERM_SEC);
+		start_looking(m);
 		break;
 	case PHASE_KILL:
 		set_timer(m, KILL_SEC);
 		break;
 	case PHASE_DONE:
 		ev_timer_stop(m->loop, &s->timer);
+		ev_timer_stop(m->loop, &s->look);
 		ev_break(m->loop, EVBREAK_ALL);
 		return;
 	default:
@@ -186,7 +206,8 @@ void shutdown_begin(struct manager *m, const char *why)
 	the_shutdown = (struct shutdown){.phase = PHASE_NODES};
 	m->shutdown = &the_shutdown;
 	ev_init(&m->shutdown->timer, on_timer);
-	m->shutdown->timer.data = m;
+	ev_init(&m->shutdown->look, on_look);
+	m->shutdown->timer.data = m->shutdown->look.data = m;
 	set_timer(m, (double)m->shutdown_timeout / USEC_PER_SEC);
 	manager_set_state(m, SYSTEM_STOPPING);
 	jobs_stop_all(m);
@@ -197,6 +218,7 @@ void shutdown_free(struct manager *m)
 	if (!m->shutdown)
 		return;
 	ev_timer_stop(m->loop, &m->shutdown->timer);
+	ev_timer_stop(m->loop, &m->shutdown->look);
 	m->shutdown = NULL;
 }
 
