@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import unittest
 
 sys.dont_write_bytecode = True
 from harness import (NODES, PYTHON, Bus, BusError, Case, Client, Twinit,  # noqa: E402
@@ -79,7 +78,6 @@ class NoPtrace(Faults):
         self.assertEqual(self.retry_client().count(), 0)
         self.assertEqual(self.bus.get("n", "NRestarts"), 1)
 
-    @unittest.expectedFailure  # "failed" and no word more
     def test_twinctl_says_why(self):
         self.counting(boot_how={"wrapper": self.WRAPPER})
         self.bus.wait("n", "State", "failed", "Twin")

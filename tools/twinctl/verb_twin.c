@@ -25,6 +25,7 @@ static void print_failover(const struct node_info *n)
 void print_twin(const struct node_info *n)
 {
 	char a[FORMAT_MAX], b[FORMAT_MAX], d[FORMAT_MAX];
+	bool failed = strcmp(n->twin_state, "failed") == 0;
 
 	if (!n->twin_enabled) {
 		printf("      Twin: off\n");
@@ -36,7 +37,12 @@ void print_twin(const struct node_info *n)
 	printf("%s", n->n_twin_pids ? ")" : "");
 	if (n->n_twin_pids && n->checkpoint_at)
 		printf(", %s old", format_span(a, now_usec() - n->checkpoint_at));
-	printf("; one every %s\n", format_span(a, n->interval));
+	/* "failed": none is made, or only seldom tried. */
+	if (!failed)
+		printf("; one every %s", format_span(a, n->interval));
+	else if (*n->skip_reason)
+		printf(" (%s)", n->skip_reason);
+	putchar('\n');
 	if (n->n_checkpoints)
 		printf("    Freeze: %s last, %s median, %s longest\n",
 			format_span(a, n->freeze_last), format_span(b, n->freeze_median),
@@ -45,7 +51,7 @@ void print_twin(const struct node_info *n)
 		printf("     Holds: %u thread%s, %s of its own\n", n->n_threads,
 			n->n_threads == 1 ? "" : "s", format_bytes(a, n->memory_private));
 	printf("Checkpoint: %u made, %u skipped", n->n_checkpoints, n->n_skipped);
-	if (n->n_skipped && *n->skip_reason)
+	if (n->n_skipped && *n->skip_reason && !failed)
 		printf(" (last: %s)", n->skip_reason);
 	putchar('\n');
 	print_failover(n);
