@@ -151,7 +151,9 @@ static void try_now(struct arm *a)
 {
 	struct keeper *k = a->keeper;
 	struct twin_checkpoint c = {0};
-	bool force = now_usec() >= a->window_end;
+	/* A keeper that was not scheduled for the whole window has not looked yet: what is at
+	 * rest shows only by comparison with an earlier look. */
+	bool force = now_usec() >= a->window_end && a->looks >= ARM_LOOKS;
 	const char *why;
 	int r;
 
@@ -163,6 +165,7 @@ static void try_now(struct arm *a)
 	/* It waits for the node's threads, and may have eaten the news of anything else. */
 	ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);
 	if (r == -EAGAIN && !force) {
+		a->looks++;
 		set_timer(a, ARM_RETRY);
 		return;
 	}
@@ -177,6 +180,7 @@ static void try_now(struct arm *a)
 static void begin_round(struct arm *a)
 {
 	a->searching = true;
+	a->looks = 0;
 	a->round_began = now_usec();
 	a->window_end = a->round_began + a->keeper->unit->twin.quiet_window;
 	try_now(a);

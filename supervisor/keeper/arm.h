@@ -4,10 +4,10 @@
  * The checkpoint schedule of one node, and its figures.
  *
  * Every Interval= a round begins: a checkpoint is tried at a quiet moment, again each 2 ms for
- * as long as QuietWindow= lasts, and then taken as it comes. A round that fails is counted as
- * skipped, with the reason, and the next one is an interval later, or a second where that is
- * sooner (30 s where the program cannot be armed at all). The guard says when the node may be
- * checkpointed: nothing is ever tried between arm_stop() and arm_start(). Each round ends with a
+ * as long as QuietWindow= lasts (twice at least), and then taken as it comes. A round that fails
+ * is counted as skipped, with the reason, and the next one is an interval later, or a second where
+ * that is sooner (30 s where the program cannot be armed at all). The guard says when the node may
+ * be checkpointed: nothing is ever tried between arm_stop() and arm_start(). Each round ends with a
  * twin report to the supervisor.
  */
 #include <ev.h>
@@ -21,6 +21,7 @@ struct keeper;
 #define ARM_FIRST (100 * USEC_PER_MSEC) /* after the node runs */
 #define ARM_AGAIN (50 * USEC_PER_MSEC)  /* after a swap: its threads have settled again */
 #define ARM_RETRY (2 * USEC_PER_MSEC)
+#define ARM_LOOKS 2u             /* at a node before it is copied at an unquiet moment */
 #define ARM_SKIPPED USEC_PER_SEC /* after a skip, where Interval= is longer */
 #define ARM_BACK_OFF (30 * USEC_PER_SEC)
 #define ARM_FIGURES 64u
@@ -42,6 +43,7 @@ struct arm {
 	bool stopped;      /* by SIGSTOP */
 	bool refused;      /* -ENOTSUP again, or no permission: told once, tried seldom or never */
 	unsigned refusals; /* -ENOTSUP in a row */
+	unsigned looks;    /* of this round that found no quiet moment */
 	usec_t window_end, round_began;
 	uint64_t serial; /* of a request that waits for this round */
 	struct arm_figures figures;
