@@ -138,7 +138,7 @@ static void finish(struct keeper *k, enum node_state state)
 	failover_cold_over(k, false);
 	guard_expire_in(k, USEC_INFINITY);
 	guard_set_state(k, state);
-	if (k->result != RESULT_SUCCESS)
+	if (state == NODE_FAILED)
 		log_node(LOG_ERR, k->unit->id, "failed: %s%s%s", node_result_to_string(k->result),
 			k->detail[0] ? ": " : "", k->detail);
 	k->done = true;
@@ -261,6 +261,7 @@ static void do_give_up(struct keeper *k, _unused_ const struct guard_input *in)
 static void do_stay_down(struct keeper *k, _unused_ const struct guard_input *in)
 {
 	k->want_up = false;
+	/* How the last run ended was told when it did; to stay down is what was asked for. */
 	finish(k, NODE_DEAD);
 }
 
