@@ -73,10 +73,16 @@ ALL_OBJ += $(call obj,$($(1)_SRC))
 endef
 $(foreach l,config base twin probes keeper supervisor protocol,$(eval $(call library,$(l))))
 
-$(B)/%.o: %.c Makefile
+# Paths and flags are compiled in: another PREFIX or CFLAGS builds anew.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(subst ','\'',$(ALL_CFLAGS))' | cmp -s - $@ || echo '$(subst ','\'',$(ALL_CFLAGS))' >$@
+FORCE:
+
+$(B)/%.o: %.c Makefile $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
-$(B)/%.o: %.S Makefile
+$(B)/%.o: %.S Makefile $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -g -MMD -MP -c -o $@ $<
 
