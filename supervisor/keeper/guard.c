@@ -121,6 +121,8 @@ void guard_end_node(struct keeper *k, int sig)
 		if (!reached)
 			(void)twin_kill(k->engine, sig);
 		(void)twin_kill(k->engine, SIGCONT);
+		/* Still held back, it has all signals blocked: it takes this one on its way. */
+		spawn_release(&k->spawned);
 	}
 	guard_expire_in(k, k->unit->timeout_stop_usec);
 	guard_set_state(k, sig == SIGKILL ? NODE_STOP_SIGKILL : NODE_STOP_SIGTERM);
@@ -156,6 +158,7 @@ void guard_settle(struct keeper *k)
 	}
 	k->main_pid = k->pre_pid = k->group = 0;
 	ev_io_stop(k->loop, &k->exec_io);
+	ev_prepare_stop(k->loop, &k->release_prepare);
 	spawned_close(&k->spawned);
 	arm_stop(&k->arm);
 	listen_probe_stop(k);

@@ -63,7 +63,7 @@ struct keeper {
 	ev_signal sigchld, sigterm;
 	ev_io control_io, notify_io, exec_io;
 	ev_timer state_timer, probe_timer, quit_timer;
-	ev_prepare quit_prepare;
+	ev_prepare quit_prepare, release_prepare;
 	bool done; /* nothing left to do but to send what waits */
 };
 
@@ -94,6 +94,7 @@ void guard_end_node(struct keeper *k, int signal); /* and wait for it: stop-sigt
 void guard_expire_in(struct keeper *k, usec_t delay);
 
 /* start.c */
+void start_init(struct keeper *k);
 void start_begin(struct keeper *k, const struct guard_input *in);
 void start_next_pre(struct keeper *k, const struct guard_input *in);
 void start_note_exec(struct keeper *k, const struct guard_input *in);

@@ -214,6 +214,7 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	k->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
 	if (!k->loop)
 		return -ENOMEM;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): read_unit() has set it. */
 	config.generations = MIN2(MAX2(k->unit->twin.generations, 1u), TWIN_GENERATIONS_MAX);
 	r = twin_engine_new(&config, &k->engine);
 	if (r < 0) {
@@ -225,6 +226,7 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	arm_init(&k->arm, k);
 	watchdog_init(&k->watchdog, k->unit->watchdog_usec);
 	guard_init(k);
+	start_init(k);
 	set_signals(k);
 	listen_init(k);
 	return 0;

@@ -75,6 +75,34 @@ static void go_untraced(struct keeper *k, int error)
 	arm_refuse(&k->arm, reason);
 }
 
+/*
+ * The node may run only once the supervisor can know of it: if this process died in between,
+ * nobody would. While it waits it is nothing but a fork, which ends with us.
+ */
+static void release_node(struct keeper *k)
+{
+	if (report_is_idle(&k->report))
+		spawn_release(&k->spawned);
+	else
+		ev_prepare_start(k->loop, &k->release_prepare);
+}
+
+static void on_release_prepare(struct ev_loop *loop, ev_prepare *w, _unused_ int revents)
+{
+	struct keeper *k = w->data;
+
+	if (!report_is_idle(&k->report))
+		return;
+	ev_prepare_stop(loop, w);
+	spawn_release(&k->spawned);
+}
+
+void start_init(struct keeper *k)
+{
+	ev_prepare_init(&k->release_prepare, on_release_prepare);
+	k->release_prepare.data = k;
+}
+
 static void start_node(struct keeper *k)
 {
 	int r;
@@ -97,7 +125,7 @@ static void start_node(struct keeper *k)
 	watch_exec(k);
 	guard_expire_in(k, k->unit->timeout_start_usec);
 	guard_set_state(k, NODE_START);
-	spawn_release(&k->spawned);
+	release_node(k);
 }
 
 void start_next_pre(struct keeper *k, _unused_ const struct guard_input *in)

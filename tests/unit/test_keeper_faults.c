@@ -329,6 +329,69 @@ static void test_many_threads(void **state)
 	expect_last(r, NODE_DEAD, RESULT_SUCCESS, SIGTERM);
 }
 
+/* Words that nobody reads fill the socket: no node runs that the supervisor does not know of. */
+static void test_full_socket(void **state)
+{
+	struct run *r = *state;
+	char text[1024], path[96];
+	size_t n;
+
+	snprintf(path, sizeof(path), "%s/ran", r->dir);
+	n = (size_t)snprintf(text, sizeof(text),
+		"[Service]\nExecStart=/bin/sh -c \""
+		"echo >%s; exec sleep infinity\"\n",
+		path);
+	for (int i = 0; i < 20; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "ExecStartPre=/bin/true\n");
+	r->small_socket = true;
+	start(r, text);
+	usleep(1000000);
+	assert_int_equal(access(path, F_OK), -1);
+	WAIT_FOR(r, is_state, NODE_START);
+	assert_true(r->last.state.main_pid > 0);
+	WAIT_FOR(r, is_state, NODE_RUNNING);
+	for (int i = 0; i < 1000 && access(path, F_OK) < 0; i++)
+		usleep(2000);
+	assert_int_equal(unlink(path), 0);
+	request(r, KEEPER_REQ_STOP, 0, 0);
+	expect_last(r, NODE_DEAD, RESULT_SUCCESS, SIGTERM);
+}
+
+/* The same, and never read: it can be stopped all the same. */
+static void test_full_socket_and_stopped(void **state)
+{
+	struct run *r = *state;
+	char text[1024];
+	size_t n;
+
+	n = (size_t)snprintf(text, sizeof(text), "[Service]\nExecStart=/bin/sleep infinity\n");
+	for (int i = 0; i < 20; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "ExecStartPre=/bin/true\n");
+	r->small_socket = true;
+	start(r, text);
+	usleep(1000000);
+	request(r, KEEPER_REQ_STOP, 0, 0);
+	usleep(300000);
+	expect_last(r, NODE_DEAD, RESULT_SUCCESS, SIGTERM);
+}
+
+static void test_stopped_between_restarts(void **state)
+{
+	struct run *r = *state;
+	char log[4096] = "";
+	FILE *f;
+
+	start(r, "[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=60\n");
+	WAIT_FOR(r, is_state, NODE_AUTO_RESTART);
+	request(r, KEEPER_REQ_STOP, 0, 0);
+	expect_last(r, NODE_DEAD, RESULT_EXIT_CODE, 1);
+	f = fopen(r->log, "re");
+	assert_non_null(f);
+	(void)!fread(log, 1, sizeof(log) - 1, f);
+	fclose(f);
+	assert_null(strstr(log, "failed"));
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 int main(int argc, char **argv)
 {
@@ -348,6 +411,9 @@ int main(int argc, char **argv)
 		T(test_no_permission_to_ptrace),
 		T(test_forks_children),
 		T(test_many_threads),
+		T(test_full_socket),
+		T(test_full_socket_and_stopped),
+		T(test_stopped_between_restarts),
 	};
 
 	if (argc == 2 && strcmp(argv[1], "victim-threads") == 0)

@@ -34,6 +34,7 @@ struct run {
 	char keeper[PATH_MAX], dir[64], log[96];
 	pid_t pid;
 	int fd;
+	bool small_socket;      /* set before start(): takes a few messages only */
 	bool deny_ptrace;       /* set before start(): ptrace() says -EPERM to the keeper */
 	struct keeper_msg last; /* what wait_for() has found */
 };
@@ -107,6 +108,8 @@ static inline void start(struct run *r, const char *text)
 	assert_int_equal(write(unit, text, strlen(text)), strlen(text));
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv), 0);
 	fcntl(sv[0], F_SETFD, FD_CLOEXEC);
+	if (r->small_socket)
+		setsockopt(sv[1], SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int));
 	r->pid = fork();
 	assert_true(r->pid >= 0);
 	if (r->pid == 0) {
