@@ -172,6 +172,19 @@ static void note_prevented_end(struct keeper *k, const struct guard_input *in)
 	k->exec_exit = in->seen / NSEC_PER_USEC;
 }
 
+/* What a swap has cost the node's peers, in words. */
+static void describe_loss(const struct twin_swap *s, char ret[KEEPER_TEXT_MAX])
+{
+	char torn[64] = "";
+
+	if (s->streams_torn)
+		snprintf(torn, sizeof(torn), "%u stream%s torn in mid-message", s->streams_torn,
+			s->streams_torn == 1 ? "" : "s");
+	/* The number first: what is cut off at the end is the engine's longer list. */
+	snprintf(ret, KEEPER_TEXT_MAX, "%s%s%.160s", torn, torn[0] && s->lost[0] ? ", " : "",
+		s->lost);
+}
+
 static void took_over(struct keeper *k, const struct guard_input *in, const struct attempt *a)
 {
 	const struct twin_swap *s = &a->swap;
@@ -195,7 +208,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 		.streams_torn = s->streams_torn,
 	};
 
-	snprintf(r.detail, sizeof(r.detail), "%s", s->lost);
+	describe_loss(s, r.detail);
 	k->main_pid = s->new_pid;
 	k->leaving = false;
 	k->arm.stopped = k->arm.refused = false;
