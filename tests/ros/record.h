@@ -10,10 +10,11 @@
 #include <cstdarg>
 #include <cstdio>
 
-class Record {
-public:
+class Record
+{
+      public:
 	explicit Record(const char *path)
-		: fd_(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644))
+	    : fd_(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0644))
 	{
 	}
 	Record(const Record &) = delete;
@@ -38,6 +39,6 @@ public:
 			perror("write");
 	}
 
-private:
+      private:
 	int fd_;
 };

@@ -10,7 +10,8 @@
 #include <cstdint>
 #include <ctime>
 
-namespace scan {
+namespace scan
+{
 
 constexpr uint64_t kNsec = 1000000000;
 constexpr uint64_t kPeriodNsec = kNsec / 10;
@@ -33,4 +34,4 @@ inline uint64_t monotonicNsec()
 	return uint64_t(t.tv_sec) * kNsec + uint64_t(t.tv_nsec);
 }
 
-}
+} // namespace scan
