@@ -82,12 +82,16 @@ static int unit_memfd(const struct unit *u)
 
 static void reset_signals(void)
 {
-	struct sigaction sa = {.sa_handler = SIG_DFL};
+	const struct sigaction ignore = {.sa_handler = SIG_IGN}, sa = {.sa_handler = SIG_DFL};
 	sigset_t none;
 
-	/* SIGKILL, SIGSTOP and glibc's own two refuse, which is as it should be. */
-	for (int sig = 1; sig < NSIG; sig++)
+	/* SIGKILL, SIGSTOP and glibc's own two refuse, which is as it should be. To be ignored
+	 * for a moment makes a signal forgotten that came to the supervisor's group since the
+	 * fork: it was for the supervisor. */
+	for (int sig = 1; sig < NSIG; sig++) {
+		sigaction(sig, &ignore, NULL);
 		sigaction(sig, &sa, NULL);
+	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -97,9 +101,10 @@ static void exec_keeper(const struct command *c)
 {
 	int unit_fd, control_fd;
 
-	/* Handlers first: one of ours must not write into the parent's loop from here. */
-	reset_signals();
+	/* Out of the supervisor's group before signals are let in, and without its handlers:
+	 * one of them must not write into the parent's loop from here. */
 	setsid();
+	reset_signals();
 	/* Out of the way first: either may sit on the other's place. */
 	unit_fd = fcntl(c->unit_fd, F_DUPFD_CLOEXEC, CHILD_FIRST_FREE_FD);
 	control_fd = fcntl(c->control_fd, F_DUPFD_CLOEXEC, CHILD_FIRST_FREE_FD);

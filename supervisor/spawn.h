@@ -3,8 +3,9 @@
 /*
  * Start the keeper of a node, as keeper/protocol.h says. Between fork and exec only
  * async-signal-safe calls are made; the keeper gets descriptors 0 to 2 and its two, default
- * signal actions, an empty mask and a session of its own (a Ctrl-C at the terminal is for the
- * supervisor, which then stops the nodes in order). A keeper that cannot be executed exits 127.
+ * signal actions, an empty mask and a session of its own (a Ctrl-C at the terminal, or a
+ * SIGTERM to the whole group, is for the supervisor, which then stops the nodes in order). A keeper
+ * that cannot be executed exits 127.
  */
 #include "supervisor/node.h"
 

@@ -101,6 +101,7 @@ static inline void exec_twinit(bool own_namespace, int log_fd, char *const *more
 		(char *)"--log-level=debug"};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setpgid(0, 0); /* a signal to its group is none to us */
 	snprintf(units, sizeof(units), "--unit-path=%s/units", d.dir);
 	snprintf(runtime, sizeof(runtime), "--runtime-dir=%s/run", d.dir);
 	snprintf(keeper, sizeof(keeper), "--keeper=%s", keeper_path);

@@ -165,6 +165,71 @@ static void no_folder_at_all(_unused_ void **state)
 	wait_exit(0);
 }
 
+/* Ctrl-C, or a kill of the job: only the supervisor hears it, and stops the nodes in order. */
+static void sigterm_to_the_whole_group(_unused_ void **state)
+{
+	pid_t keeper;
+
+	add_unit("one", "plain", "", "");
+	add_unit("two", "plain", "After=one", "");
+	start(false, NULL);
+	keeper = pid_in_log("one: keeper ");
+	wait_log("start-up finished");
+	assert_int_equal(getsid(keeper), keeper);
+	forget_events();
+	assert_int_equal(kill(-d.pid, SIGTERM), 0);
+	wait_exit(0);
+	assert_string_equal(events(), "stop two;dead two;stop one;dead one;");
+}
+
+/* A process in init's namespace whose parent is outside: its end is no news to init. */
+static pid_t send_in(pid_t init)
+{
+	char path[64];
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", init);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || setns(fd, CLONE_NEWPID) < 0)
+			_exit(1);
+		if (fork() == 0) {
+			if (write(ready[1], "r", 1) == 1)
+				pause();
+			_exit(1);
+		}
+		close(ready[1]);
+		_exit(wait(NULL) > 0 ? 0 : 1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+static void end_of_what_was_sent_in(_unused_ void **state)
+{
+	usec_t begun;
+	pid_t pid;
+
+	add_unit("n", "plain", "", "");
+	start(true, NULL);
+	wait_log("start-up finished");
+	pid = send_in(d.pid);
+	begun = now_usec();
+	kill(d.pid, SIGTERM);
+	wait_exit(0);
+	assert_true(now_usec() - begun < 4 * USEC_PER_SEC);
+	assert_null(strstr(d.log, "time is up"));
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -177,6 +242,8 @@ int main(void)
 		T(unit_that_is_wrong_in_every_line),
 		T(folder_that_is_none),
 		T(no_folder_at_all),
+		T(sigterm_to_the_whole_group),
+		T(end_of_what_was_sent_in),
 	};
 	find_programs();
 	return cmocka_run_group_tests(tests, NULL, NULL);
