@@ -173,6 +173,10 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 		if (r < 0)
 			return engine_fail(
 				e, r, "registers of thread %d: %s", t->tid, strerror(-r));
+		if (t->partial.active) {
+			t->mended = true;
+			return engine_fail(e, -EAGAIN, "thread %d completes a broken call", t->tid);
+		}
 		if (!arch_is_native(&t->regs))
 			return engine_fail(e, -ENOTSUP, "thread %d runs 32-bit code", t->tid);
 		why = restart_unsupported(&t->regs);

@@ -333,6 +333,10 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 		restart_mend_ignored(t);
 		thread_go_on(t, 0);
 		break;
+	case WAIT_SYSCALL_STOP:
+		partial_stop(t);
+		thread_go_on(t, 0);
+		break;
 	case WAIT_PTRACE_EVENT:
 		if (w->event == PTRACE_EVENT_CLONE)
 			handle_clone(e, t);
@@ -432,6 +436,7 @@ void twin_forget(struct twin_engine *e)
 			e->reason[0] = '\0';
 		FOREACH_THREAD(e, t)
 		{
+			partial_signal(t);
 			(void)ptrace(PTRACE_DETACH, t->tid, NULL,
 				t->stop.kind == WAIT_SIGNAL_STOP ? t->stop.signal : 0);
 		}

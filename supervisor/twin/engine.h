@@ -5,9 +5,9 @@
  *
  * Files: engine.c (life of an engine, events), threads.c (the table of threads), freeze.c
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
- * timers.c, signals.c, restart.c (interrupted calls), capture.c (what is read of a frozen thread),
- * image.c (a twin made ready to run at leisure), checkpoint.c, swap.c, files.c and epoll.c
- * (descriptors), streams.c (TCP), schedule.c, procfs.c (/proc without allocation).
+ * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
+ * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c, files.c and
+ * epoll.c (descriptors), streams.c (TCP), schedule.c, procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -44,6 +44,13 @@ struct wait_record {
 	unsigned disturbed; /* switches that we caused since */
 };
 
+/* A call that is being completed (partial.c). */
+struct partial_call {
+	bool active, entered;
+	uint64_t done;
+	struct arch_regs regs; /* where it was broken */
+};
+
 struct thread {
 	pid_t tid;
 	bool second_fatal;         /* stands at a fatal signal, but another came first */
@@ -63,6 +70,7 @@ struct thread {
 	cpu_set_t affinity;
 	int syscall_fd; /* /proc/TID/syscall */
 	struct wait_record wait;
+	struct partial_call partial;
 	/* of the freeze under way */
 	struct arch_regs regs;
 	struct arch_xstate xstate;
@@ -214,7 +222,7 @@ void engine_forget_active(struct twin_engine *e);
 void engine_kill_helper(struct twin_engine *e, pid_t pid);
 bool engine_helper_ended(struct twin_engine *e, pid_t pid); /* true if it was one */
 /* Options of an active task: it is never killed with its tracer. */
-#define ACTIVE_OPTIONS (PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
+#define ACTIVE_OPTIONS (PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESYSGOOD)
 _must_check_ int engine_open_proc(struct twin_engine *e);
 _must_check_ int engine_find_vdso(struct twin_engine *e, pid_t pid);
 
@@ -272,6 +280,13 @@ _must_check_ int inject_input(struct injection *in, long nr, uint64_t args[6], u
 	const void *data, size_t len);
 void inject_end(struct injection *in);
 _must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
+
+/* partial.c */
+bool partial_is(const struct twin_engine *e, const struct arch_regs *r);
+/* At the thaw of a thread that stands with these registers: send it back where that is due. */
+void partial_begin(struct twin_engine *e, struct thread *t, const struct arch_regs *r);
+void partial_stop(struct thread *t);   /* at a system-call-stop */
+void partial_signal(struct thread *t); /* before a signal with a handler is delivered */
 
 /* restart.c */
 /* Make the interruption of a frozen thread invisible when it goes on; true if regs changed. */

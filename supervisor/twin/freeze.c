@@ -12,6 +12,9 @@
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
 
+/* PTRACE_O_TRACESYSGOOD, ptrace(2) */
+#define SYSCALL_STOP_BIT 0x80
+
 static volatile sig_atomic_t deadline_passed;
 
 static void on_deadline(int sig)
@@ -177,10 +180,13 @@ void engine_thaw(struct twin_engine *e)
 		if (!t->stopped || t->stop.kind != WAIT_INTERRUPT_STOP)
 			continue;
 		/* A freeze that was given up half-way has broken calls all the same. */
-		if (!t->mended)
+		if (!t->mended) {
 			restart_mend_ignored(t);
-		t->stopped = false;
-		(void)ptrace(PTRACE_CONT, t->tid, NULL, NULL);
+			if (arch_get_regs(t->tid, &t->regs) < 0)
+				continue; /* dead: its end is on the way */
+		}
+		partial_begin(e, t, &t->regs);
+		thread_go_on(t, 0);
 	}
 	do {
 		/* Handling may change the table, so collect first. */
@@ -197,7 +203,9 @@ void engine_thaw(struct twin_engine *e)
 		}
 		for (unsigned i = 0; i < n_others; i++) {
 			struct thread *t = others[i];
-			int raw = t->stop.event << 16 | t->stop.signal << 8 | 0x7f;
+			int sig = t->stop.signal |
+				  (t->stop.kind == WAIT_SYSCALL_STOP ? SYSCALL_STOP_BIT : 0);
+			int raw = t->stop.event << 16 | sig << 8 | 0x7f;
 			if (t->used && t->stopped)
 				engine_handle(e, t->tid, raw);
 		}

@@ -90,6 +90,7 @@ void signals_handle(struct twin_engine *e, struct thread *t, int sig)
 		thread_go_on(t, sig);
 		break;
 	case CAUGHT:
+		partial_signal(t);
 		if (dumps_core(sig) && sig != SIGTRAP)
 			t->crash_signal = sig;
 		thread_go_on(t, sig);

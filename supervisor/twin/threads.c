@@ -97,5 +97,5 @@ void thread_go_on(struct thread *t, int sig)
 {
 	t->stopped = t->second_fatal = false;
 	/* ESRCH: killed meanwhile; its end will be reported. */
-	(void)ptrace(PTRACE_CONT, t->tid, NULL, sig);
+	(void)ptrace(t->partial.active ? PTRACE_SYSCALL : PTRACE_CONT, t->tid, NULL, sig);
 }

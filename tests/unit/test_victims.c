@@ -45,6 +45,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "signals"},
 	{.name = "process_state"},
 	{.name = "process_timers"},
+	{.name = "whole_calls", .flags = FREEZE_ONLY},
 	{.name = "seccomp"},
 	{.name = "pending"},
 };
