@@ -15,7 +15,8 @@
 
 #include "scan.h"
 
-namespace {
+namespace
+{
 
 constexpr int kBeams = 64, kAzimuths = 1800, kScenes = 8;
 constexpr double kSensorHeight = 1.8, kMaxRange = 90.0;
@@ -45,7 +46,7 @@ double range(double azimuth, double elevation, double travelled)
 sensor_msgs::PointCloud2 emptyCloud()
 {
 	sensor_msgs::PointCloud2 c;
-	const char *names[] = { "x", "y", "z", "intensity" };
+	const char *names[] = {"x", "y", "z", "intensity"};
 	for (unsigned i = 0; i < 4; i++) {
 		sensor_msgs::PointField f;
 		f.name = names[i];
@@ -73,9 +74,9 @@ sensor_msgs::PointCloud2 scene(int index)
 		for (int a = 0; a < kAzimuths; a++) {
 			double azimuth = radians(360.0 * a / kAzimuths);
 			double r = range(azimuth, elevation, index * 3.0);
-			Point p = { float(r * std::cos(elevation) * std::cos(azimuth)),
+			Point p = {float(r * std::cos(elevation) * std::cos(azimuth)),
 				float(r * std::cos(elevation) * std::sin(azimuth)),
-				float(r * std::sin(elevation)), float(r / kMaxRange) };
+				float(r * std::sin(elevation)), float(r / kMaxRange)};
 			memcpy(at, &p, sizeof(p));
 			at += sizeof(p);
 		}
@@ -85,12 +86,12 @@ sensor_msgs::PointCloud2 scene(int index)
 
 void sleepUntil(uint64_t nsec)
 {
-	struct timespec t = { time_t(nsec / scan::kNsec), long(nsec % scan::kNsec) };
+	struct timespec t = {time_t(nsec / scan::kNsec), long(nsec % scan::kNsec)};
 	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr) == EINTR)
 		;
 }
 
-}
+} // namespace
 
 int main(int argc, char **argv)
 {

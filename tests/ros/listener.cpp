@@ -28,7 +28,8 @@ int main(int argc, char **argv)
 	ros::NodeHandle node;
 	boost::function<void(const std_msgs::UInt64ConstPtr &)> heard =
 		[&record](const std_msgs::UInt64ConstPtr &count) {
-			record.line("%" PRIu64 " %" PRIu64 "\n", scan::monotonicNsec(), count->data);
+			record.line(
+				"%" PRIu64 " %" PRIu64 "\n", scan::monotonicNsec(), count->data);
 		};
 	ros::Subscriber chatter = node.subscribe<std_msgs::UInt64>("chatter", 100, heard);
 	ros::spin();

@@ -20,27 +20,22 @@ struct vectors {
 } __attribute__((aligned(64)));
 
 /* The loop keeps its counter in a register; the memory operands are only pointers. */
-#define EACH8(M, ...)                                                                              \
-	M(0, __VA_ARGS__)                                                                          \
-	M(1, __VA_ARGS__)                                                                          \
-	M(2, __VA_ARGS__)                                                                          \
-	M(3, __VA_ARGS__) M(4, __VA_ARGS__) M(5, __VA_ARGS__) M(6, __VA_ARGS__) M(7, __VA_ARGS__)
-#define EACH16(M, ...)                                                                             \
-	EACH8(M, __VA_ARGS__)                                                                      \
-	M(8, __VA_ARGS__)                                                                          \
-	M(9, __VA_ARGS__)                                                                          \
-	M(10, __VA_ARGS__)                                                                         \
-	M(11, __VA_ARGS__) M(12, __VA_ARGS__) M(13, __VA_ARGS__) M(14, __VA_ARGS__)                \
-		M(15, __VA_ARGS__)
-#define EACH32(M, ...)                                                                             \
-	EACH16(M, __VA_ARGS__)                                                                     \
-	M(16, __VA_ARGS__)                                                                         \
-	M(17, __VA_ARGS__)                                                                         \
-	M(18, __VA_ARGS__)                                                                         \
-	M(19, __VA_ARGS__) M(20, __VA_ARGS__) M(21, __VA_ARGS__) M(22, __VA_ARGS__)                \
-		M(23, __VA_ARGS__) M(24, __VA_ARGS__) M(25, __VA_ARGS__) M(26, __VA_ARGS__)        \
-			M(27, __VA_ARGS__) M(28, __VA_ARGS__) M(29, __VA_ARGS__)                   \
-				M(30, __VA_ARGS__) M(31, __VA_ARGS__)
+/* It would see statements there, and indent them further each time. */
+/* clang-format off */
+#define EACH8(M, ...) \
+	M(0, __VA_ARGS__) M(1, __VA_ARGS__) M(2, __VA_ARGS__) M(3, __VA_ARGS__) \
+	M(4, __VA_ARGS__) M(5, __VA_ARGS__) M(6, __VA_ARGS__) M(7, __VA_ARGS__)
+#define EACH16(M, ...) \
+	EACH8(M, __VA_ARGS__) \
+	M(8, __VA_ARGS__) M(9, __VA_ARGS__) M(10, __VA_ARGS__) M(11, __VA_ARGS__) \
+	M(12, __VA_ARGS__) M(13, __VA_ARGS__) M(14, __VA_ARGS__) M(15, __VA_ARGS__)
+#define EACH32(M, ...) \
+	EACH16(M, __VA_ARGS__) \
+	M(16, __VA_ARGS__) M(17, __VA_ARGS__) M(18, __VA_ARGS__) M(19, __VA_ARGS__) \
+	M(20, __VA_ARGS__) M(21, __VA_ARGS__) M(22, __VA_ARGS__) M(23, __VA_ARGS__) \
+	M(24, __VA_ARGS__) M(25, __VA_ARGS__) M(26, __VA_ARGS__) M(27, __VA_ARGS__) \
+	M(28, __VA_ARGS__) M(29, __VA_ARGS__) M(30, __VA_ARGS__) M(31, __VA_ARGS__)
+/* clang-format on */
 #define GET(n, insn, reg) insn " 64*" #n "(%[in]), %%" reg #n "\n\t"
 #define PUT(n, insn, reg) insn " %%" reg #n ", 64*" #n "(%[out])\n\t"
 #define GET_MASK(n, unused) "kmovw 2048+8*" #n "(%[in]), %%k" #n "\n\t"
