@@ -290,6 +290,22 @@ _unused_ static int remove_entry(
 	return remove(path);
 }
 
+/* Of a test that failed nothing may stay behind either. */
+_unused_ static void kill_children(void)
+{
+	char path[64];
+	int pid, raw;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	FILE *f = fopen(path, "re");
+	while (f && fscanf(f, "%d", &pid) == 1)
+		kill(pid, SIGKILL);
+	if (f)
+		fclose(f);
+	while (waitpid(-1, &raw, __WALL) > 0)
+		;
+}
+
 /* All helpers and orphans are reaped by the engine; false when some do not end. */
 _unused_ static bool run_reap_all(struct victim_run *r)
 {
@@ -303,6 +319,7 @@ _unused_ static bool run_reap_all(struct victim_run *r)
 			return true;
 		wait_a_little();
 	}
+	kill_children();
 	return run_fail(r, "children are left");
 }
 

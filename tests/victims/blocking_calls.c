@@ -15,6 +15,7 @@
 #include <sys/inotify.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
+#include <sys/prctl.h>
 #include <sys/select.h>
 #include <sys/sem.h>
 #include <sys/signalfd.h>
@@ -318,9 +319,11 @@ static void set_up(void)
 	if (victim_is_swapped())
 		return;
 	child = fork(); /* a child is lost in a swap */
-	if (child == 0)
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* should this victim fail */
 		for (;;)
 			pause();
+	}
 }
 
 static void give_all(void)
