@@ -109,11 +109,10 @@ static void log_failover(const struct node *n, const struct keeper_failover_repo
 	snprintf(rollback, sizeof(rollback), "%llu", (unsigned long long)r->rollback);
 	snprintf(old_pid, sizeof(old_pid), "%d", (int)r->old_pid);
 	snprintf(new_pid, sizeof(new_pid), "%d", (int)r->new_pid);
-	log_fields(r->ok ? LOG_WARNING : LOG_ERR, n->id, fields, "%s%s%s%s",
+	log_fields(r->ok ? LOG_WARNING : LOG_ERR, n->id, fields, "%s%s%s",
 		!r->ok    ? "failover failed"
 		: r->cold ? "restarted cold"
 			  : "failed over to its twin",
-		r->streams_torn > 0 ? ", streams torn in mid-message" : "",
 		r->detail[0] ? ": " : "", r->detail);
 }
 

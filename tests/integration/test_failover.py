@@ -152,6 +152,23 @@ class Reports(Counted):
             return None  # replaced under our eyes
         return twin if len(alive) == 2 else None
 
+    def test_torn_streams_are_named(self):
+        """A question that the twin has not seen: the connection ends, and the report says so."""
+        self.tcp = True
+        c = self.counting()
+        c.add()
+        self.bus.checkpoint("n")
+        time.sleep(0.1)  # the kernel counts in ticks
+        c.send("hang")
+        time.sleep(0.05)
+        self.tw.kill(self.pid, signal.SIGSEGV)
+        self.swapped("signal")
+        words = "1 stream torn in mid-message"
+        self.assertIn(words, self.bus.get("n", "LastFailoverDetail", "Twin"))
+        self.tw.said(f'LOST="{words}')
+        self.assertIn(words, self.tw.run("twinctl", "twin", "status", "n").stdout)
+        self.assertEqual(self.client(self.address).count(), 1)
+
     def test_by_pid(self):
         self.counting()
         self.bus.checkpoint("n")

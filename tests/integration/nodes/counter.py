@@ -87,7 +87,10 @@ def serve(server, timeout):
                 clients[c.fileno()] = c
                 epoll.register(c, select.EPOLLIN)
                 continue
-            data = clients[fd].recv(4096)
+            try:
+                data = clients[fd].recv(4096)
+            except ConnectionResetError:
+                data = b""
             if not data:
                 epoll.unregister(fd)
                 clients.pop(fd).close()
