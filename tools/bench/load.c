@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,6 +70,9 @@ struct bench_shared *bench_start(struct twin_engine *e, const struct bench_load 
 		struct sched_param other = {0};
 		close(gate[1]);
 		sched_setscheduler(0, SCHED_OTHER, &other);
+		/* The engine lets the active outlive its tracer; a bench that is broken off shall
+		 * not. */
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (read(gate[0], &c, 1) != 1)
 			_exit(4);
 		run_load(load);
