@@ -228,7 +228,8 @@ static int in_the_freeze(
 	}
 	if (signals_in_crash_handler(e))
 		return engine_fail(e, -EBUSY, "the handler of a crash is running");
-	signals_capture(e);
+	if (!signals_capture(e))
+		return engine_fail(e, -EAGAIN, "a fatal signal is on its way");
 	return copy(e, w, leader, ret);
 }
 

@@ -239,7 +239,8 @@ _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 
 /* signals.c */
 void signals_handle(struct twin_engine *e, struct thread *t, int sig);
-void signals_capture(struct twin_engine *e);
+/* False: a signal that ends the active, or may, is on its way. */
+_must_check_ bool signals_capture(struct twin_engine *e);
 void signals_restore(struct twin_engine *e, struct leader_calls *calls);
 /* Inside a freeze, after capture_thread(): somebody is still in the handler of a crash. */
 bool signals_in_crash_handler(struct twin_engine *e);

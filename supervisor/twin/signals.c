@@ -146,8 +146,26 @@ static void peek(struct twin_engine *e, pid_t tid, bool shared)
 			(struct pending_signal){.tid = shared ? 0 : tid, .info = info[i]};
 }
 
-/* What is pending is blocked, or it would have been delivered: it stays queued in the active. */
-void signals_capture(struct twin_engine *e)
+static bool is_blocked(struct twin_engine *e, const struct pending_signal *p)
+{
+	uint64_t bit = 1ULL << (p->info.si_signo - 1);
+	bool everywhere = true;
+
+	FOREACH_THREAD(e, t)
+	{
+		if (p->tid == t->tid)
+			return t->sigmask & bit;
+		everywhere &= (t->sigmask & bit) != 0;
+	}
+	return everywhere;
+}
+
+/*
+ * Most of what is pending is blocked; the rest came after the threads had stopped, and will be
+ * delivered at the thaw. Where that is the end of the active, or may be, a twin of this moment
+ * would take the same signal with it: false.
+ */
+bool signals_capture(struct twin_engine *e)
 {
 	e->n_pending = 0;
 	e->pending_incomplete = false;
@@ -156,6 +174,13 @@ void signals_capture(struct twin_engine *e)
 	{
 		peek(e, t->tid, false);
 	}
+	for (unsigned i = 0; i < e->n_pending; i++) {
+		const struct pending_signal *p = &e->pending[i];
+		if (!is_blocked(e, p) && (dumps_core(p->info.si_signo) ||
+						 disposition_of(e, p->info.si_signo) == KILLS))
+			return false;
+	}
+	return true;
 }
 
 /*

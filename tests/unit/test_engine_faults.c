@@ -175,6 +175,42 @@ static void fatal_is_described(void **state)
 	run_end(&run);
 }
 
+/* Somebody strikes at any moment, above all in the middle of a checkpoint. */
+static void *striker(void *arg)
+{
+	nsec_t until = now_nsec() + (uintptr_t)arg * NSEC_PER_USEC;
+
+	while (now_nsec() < until)
+		continue;
+	(void)kill(run.pid, SIGSEGV);
+	return NULL;
+}
+
+/* A signal that comes while all stand still is not in the twin of that moment: it would kill it
+ * as well. */
+static void struck_in_a_checkpoint(void **state)
+{
+	struct twin_checkpoint cp;
+	bool good = run_begin(&run, "one_thread", 1, true);
+
+	(void)state;
+	for (unsigned i = 0; good && i < 100 && checkpoint(); i++) {
+		pthread_t t;
+		uintptr_t delay = i * 37 % 1500;
+		int r = pthread_create(&t, NULL, striker, (void *)delay);
+
+		good = CHECK(r == 0, "pthread_create");
+		while (good && run.end.type == TWIN_EVENT_NONE) {
+			if (twin_checkpoint(run.e, true, &cp) < 0)
+				run.skipped++;
+			run_take_events(&run);
+		}
+		pthread_join(t, NULL);
+		good = good && swap_ok(0) && run_progress(&run, 1);
+	}
+	run_end(&run);
+}
+
 /* The keeper may say no: then the signal ends it as it would have without us. */
 static void let_die(void **state)
 {
@@ -403,6 +439,7 @@ int main(int argc, char **argv)
 		TEST(exited_by_a_thread),
 		TEST(killed_as_by_oom),
 		TEST(fatal_is_described),
+		TEST(struck_in_a_checkpoint),
 		TEST(let_die),
 		TEST(no_twin),
 		TEST(twin_killed),
