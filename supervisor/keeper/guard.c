@@ -198,6 +198,7 @@ static void do_pre_broke(struct keeper *k, const struct guard_input *in)
 
 static void do_run(struct keeper *k, _unused_ const struct guard_input *in)
 {
+	failover_cold_over(k, true); /* READY=1 may be all that was heard of its start */
 	guard_expire_in(k, USEC_INFINITY);
 	guard_set_state(k, NODE_RUNNING);
 	listen_probe_start(k);

@@ -81,6 +81,9 @@ static void take_notification(struct keeper *k, const struct notify_message *n)
 			guard_expire_in(k, n->extend_timeout_usec);
 	}
 	probe_event(&k->watchdog.probe, &e);
+	/* It speaks, so it was executed: that word must not be taken after this one. */
+	if (n->ready && k->state == NODE_START)
+		start_check_exec(k);
 	if (n->ready)
 		guard_dispatch(k, &(struct guard_input){.event = GUARD_READY});
 	/* The timer stands where it would expire without this mark; it looks again then. Only

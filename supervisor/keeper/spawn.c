@@ -82,6 +82,8 @@ static _Noreturn void anchor_run(const struct spawn_plan *p, int pid_fd, int go_
 	}
 	if (pid < 0)
 		pid = -errno;
+	/* Held here until this process gets to its end, it would hide that the node executed. */
+	close(status_fd);
 	n = write(pid_fd, &pid, sizeof(pid));
 	_exit(n == (ssize_t)sizeof(pid) && pid > 0 ? EXIT_SUCCESS : EXIT_FAILURE);
 }
