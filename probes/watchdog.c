@@ -13,7 +13,7 @@ static void start(struct probe *p, usec_t now)
 	struct watchdog *w = of_probe(p);
 
 	w->last = now;
-	w->triggered = false;
+	w->triggered = w->marked = false;
 }
 
 static void event(struct probe *p, const struct probe_event *e)
@@ -26,6 +26,7 @@ static void event(struct probe *p, const struct probe_event *e)
 		w->period = e->notify->watchdog_usec;
 		w->last = e->at;
 	}
+	w->marked |= e->notify->watchdog;
 	if (e->notify->watchdog && e->at > w->last)
 		w->last = e->at;
 	if (e->notify->watchdog_trigger)

@@ -12,6 +12,7 @@ struct watchdog {
 	usec_t period; /* 0: off */
 	usec_t last;   /* the last mark, or the start */
 	bool triggered;
+	bool marked; /* WATCHDOG=1 was said since the start */
 };
 
 /* period 0 or USEC_INFINITY: off until WATCHDOG_USEC= of the node says otherwise. */

@@ -31,8 +31,32 @@ static const char *may_not_swap(const struct keeper *k)
 	return NULL;
 }
 
+/*
+ * A hang shows long after it began, and checkpoints go on meanwhile: of the twins taken since the
+ * last sign of life none is known to be free of it, the newest least of all. So the newest that
+ * was alive after its checkpoint, else the oldest; and -1 where all are copies of a twin that
+ * took over and has never spoken since: they would hang as well, for ever.
+ */
+static int before_the_hang(const struct keeper *k, int generation)
+{
+	int count = (int)twin_count(k->engine);
+	usec_t taken = 0;
+
+	for (; generation < count; generation++) {
+		taken = twin_taken_at(k->engine, (unsigned)generation) / NSEC_PER_USEC;
+		if (taken <= k->watchdog.last)
+			break;
+	}
+	generation = MIN2(generation, count - 1);
+	if (k->ladder.last_swap && !k->watchdog.marked && taken > k->ladder.last_swap)
+		return -1;
+	return generation;
+}
+
 static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in, struct attempt *a)
 {
+	/* WATCHDOG=trigger is told at once; silence takes a period to be noticed. */
+	bool silent = in->event == GUARD_HANG && !k->watchdog.triggered;
 	int generation = 0, left;
 
 	a->error = -ENODATA;
@@ -40,9 +64,16 @@ static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in,
 	if (a->why)
 		return;
 	if (in->event != GUARD_FAILOVER)
-		generation = ladder_failure(&k->ladder, twin_count(k->engine), now_usec());
+		generation = ladder_failure(&k->ladder, twin_count(k->engine),
+			silent ? k->watchdog.period : 0, now_usec());
 	if (generation < 0) {
-		a->why = "the twins failed again within 1 s, three times in a row";
+		a->why = "the twins failed again at once, three times in a row";
+		return;
+	}
+	if (silent)
+		generation = before_the_hang(k, generation);
+	if (generation < 0) {
+		a->why = "the twin hung as well";
 		return;
 	}
 	/* A generation that failed is used up, and the older ones have moved up. */

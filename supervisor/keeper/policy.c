@@ -71,9 +71,12 @@ bool start_limit_allows(struct start_limit *l, usec_t interval, unsigned burst, 
 	return true;
 }
 
-int ladder_failure(struct ladder *l, unsigned count, usec_t now)
+int ladder_failure(struct ladder *l, unsigned count, usec_t notice, usec_t now)
 {
-	l->quick = l->last_swap && now - l->last_swap <= LADDER_QUICK ? l->quick + 1 : 0;
+	usec_t ran = now - l->last_swap;
+	bool quick = l->last_swap && (ran <= LADDER_QUICK || ran - LADDER_QUICK <= notice);
+
+	l->quick = quick ? l->quick + 1 : 0;
 	if (l->quick >= LADDER_TRIES || count == 0)
 		return -1;
 	return (int)MIN2(l->quick, count - 1);

@@ -38,6 +38,7 @@ struct ladder {
 	usec_t last_swap; /* 0: none since the last cold start */
 	unsigned quick;   /* failures in a row, each soon after a swap */
 };
-/* A failure at now: the generation to try, of count that there are; -1: cold. */
-int ladder_failure(struct ladder *l, unsigned count, usec_t now);
+/* A failure at now: the generation to try, of count that there are; -1: cold. notice: what it
+ * takes to see such a failure (a hang: the watchdog's period), on top of LADDER_QUICK. */
+int ladder_failure(struct ladder *l, unsigned count, usec_t notice, usec_t now);
 void ladder_swapped(struct ladder *l, usec_t now);

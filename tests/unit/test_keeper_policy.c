@@ -93,15 +93,15 @@ static void test_ladder_goes_down(_unused_ void **state)
 	usec_t now = 100 * USEC_PER_SEC;
 
 	/* no twin at all */
-	assert_int_equal(ladder_failure(&l, 0, now), -1);
+	assert_int_equal(ladder_failure(&l, 0, 0, now), -1);
 	/* quick failures go one generation further each time, then cold */
-	assert_int_equal(ladder_failure(&l, 2, now), 0);
+	assert_int_equal(ladder_failure(&l, 2, 0, now), 0);
 	ladder_swapped(&l, now);
-	assert_int_equal(ladder_failure(&l, 2, now += 1000), 1);
+	assert_int_equal(ladder_failure(&l, 2, 0, now += 1000), 1);
 	ladder_swapped(&l, now);
-	assert_int_equal(ladder_failure(&l, 2, now += 1000), 1); /* the oldest there is */
+	assert_int_equal(ladder_failure(&l, 2, 0, now += 1000), 1); /* the oldest there is */
 	ladder_swapped(&l, now);
-	assert_int_equal(ladder_failure(&l, 2, now += 1000), -1);
+	assert_int_equal(ladder_failure(&l, 2, 0, now += 1000), -1);
 }
 
 static void test_ladder_forgets(_unused_ void **state)
@@ -110,7 +110,7 @@ static void test_ladder_forgets(_unused_ void **state)
 	usec_t now = 100 * USEC_PER_SEC;
 
 	for (int i = 0; i < 100; i++) {
-		assert_int_equal(ladder_failure(&l, 3, now), 0);
+		assert_int_equal(ladder_failure(&l, 3, 0, now), 0);
 		ladder_swapped(&l, now);
 		now += LADDER_QUICK + 1;
 	}
