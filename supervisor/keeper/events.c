@@ -22,6 +22,8 @@ static void on_exited(struct keeper *k, const struct twin_event *e, nsec_t seen)
 	struct wait_event end = wait_classify((struct wait_status){e->status}, false);
 	bool clean = policy_result_of_end(&end) == RESULT_SUCCESS;
 
+	/* ExecStart=-: whatever it exits with was on purpose; to be killed still is not. */
+	clean |= end.kind == WAIT_EXITED && k->unit->exec_start.ignore_failure;
 	if (k->main_pid == 0)
 		return;
 	/* The word about the exec is in the pipe by now, even if the loop has not been there. */

@@ -87,7 +87,7 @@ void guard_note_end(struct keeper *k, int status)
 	log_node(LOG_INFO, k->unit->id, "process %d %s", k->main_pid, how);
 	/* To die of the signal that the unit itself names is what was asked for, also where it
 	 * is none of the four. */
-	if (result != RESULT_SUCCESS && !asked)
+	if (result != RESULT_SUCCESS && !asked && !k->unit->exec_start.ignore_failure)
 		guard_blame(k, result, "%s", how);
 }
 
