@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the engine tells, turned into events of the node's state machine. */
+#include <errno.h>
 #include <string.h>
 
 #include "supervisor/keeper/keeper.h"
@@ -46,6 +47,10 @@ static void on_child(struct keeper *k, const struct twin_event *e)
 	if (e->pid != k->pre_pid)
 		return;
 	start_check_exec(k);
+	/* What it has left in its session is not for the node to live with (systemd.service(5)).
+	 * It led the group: reaped, it leaves the number to nobody but the group's members. */
+	if (kill(e->pid, 0) < 0 && errno == ESRCH)
+		(void)kill(-e->pid, SIGKILL);
 	ok = end.kind == WAIT_EXITED && end.exit_status == 0;
 	k->pre_pid = 0;
 	if (!ok && k->command->ignore_failure) {
