@@ -102,7 +102,11 @@ static void on_event(struct keeper *k, const struct twin_event *e, nsec_t seen)
 		break;
 	case TWIN_EVENT_TWIN_LOST:
 		log_node(LOG_WARNING, k->unit->id, "twin %d was killed", e->pid);
-		arm_report(&k->arm);
+		/* Not at once: who killed it for memory's sake would do so again. */
+		if (k->arm.on && !k->arm.searching && twin_count(k->engine) == 0)
+			arm_start(&k->arm, ARM_SKIPPED);
+		else
+			arm_report(&k->arm);
 		break;
 	case TWIN_EVENT_NONE:
 		break;
