@@ -77,8 +77,8 @@ void guard_note_end(struct keeper *k, int status)
 {
 	struct wait_event e = wait_classify((struct wait_status){status}, false);
 	enum node_result result = policy_result_of_end(&e);
-	bool asked = k->state == NODE_STOP_SIGTERM && e.kind != WAIT_EXITED &&
-		     e.signal == k->unit->kill_signal;
+	bool ending = k->state == NODE_STOP_SIGTERM || k->state == NODE_STOP_SIGKILL;
+	bool asked = ending && e.kind != WAIT_EXITED && e.signal == k->unit->kill_signal;
 	char how[64];
 
 	k->exit_code = wait_si_code(&e);

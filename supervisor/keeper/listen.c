@@ -49,7 +49,11 @@ static void on_probe_timer(_unused_ struct ev_loop *loop, ev_timer *w, _unused_ 
 void listen_probe_start(struct keeper *k)
 {
 	probe_start(&k->watchdog.probe, now_usec());
-	judge(k);
+	/* Judged in a turn of its own: a period that is over by now would end the node in the
+	 * middle of the caller's work, who would then arm what is going down. */
+	ev_timer_stop(k->loop, &k->probe_timer);
+	ev_timer_set(&k->probe_timer, 0., 0.);
+	ev_timer_start(k->loop, &k->probe_timer);
 }
 
 void listen_probe_stop(struct keeper *k)
