@@ -178,7 +178,14 @@ void start_begin(struct keeper *k, _unused_ const struct guard_input *in)
 		/* As if the new process had found out: systemd's numbers for it. */
 		k->exit_code = CLD_EXITED;
 		k->exit_status = status;
-		guard_blame(k, RESULT_RESOURCES, "%s", why);
+		/* systemd's child finds out about User= and Group=, and exits with that number;
+		 * files and memory are the manager's, which has only "resources" to say. */
+		guard_blame(k,
+			status == spawn_exit_status(SPAWN_USER) ||
+					status == spawn_exit_status(SPAWN_GROUP)
+				? RESULT_EXIT_CODE
+				: RESULT_RESOURCES,
+			"%s", why);
 		guard_settle(k);
 		return;
 	}

@@ -58,7 +58,7 @@ static void test_no_such_user(void **state)
 	struct run *r = *state;
 
 	start(r, "[Service]\nExecStart=/bin/true\nUser=nosuch\n");
-	expect_last(r, NODE_FAILED, RESULT_RESOURCES, 217);
+	expect_last(r, NODE_FAILED, RESULT_EXIT_CODE, 217);
 	assert_string_equal(r->last.state.detail, "User=nosuch: no such user");
 }
 
