@@ -164,7 +164,8 @@ static void try_now(struct arm *a)
 	r = twin_checkpoint(k->engine, force, &c);
 	/* It waits for the node's threads, and may have eaten the news of anything else. */
 	ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);
-	if (r == -EAGAIN && !force) {
+	/* Forced, it is a matter of luck with a node that makes threads all the time. */
+	if (r == -EAGAIN && (!force || a->forced++ < ARM_FORCED)) {
 		a->looks++;
 		set_timer(a, ARM_RETRY);
 		return;
@@ -180,7 +181,7 @@ static void try_now(struct arm *a)
 static void begin_round(struct arm *a)
 {
 	a->searching = true;
-	a->looks = 0;
+	a->looks = a->forced = 0;
 	a->round_began = now_usec();
 	a->window_end = a->round_began + a->keeper->unit->twin.quiet_window;
 	try_now(a);

@@ -22,6 +22,7 @@ struct keeper;
 #define ARM_AGAIN (50 * USEC_PER_MSEC)  /* after a swap: its threads have settled again */
 #define ARM_RETRY (2 * USEC_PER_MSEC)
 #define ARM_LOOKS 2u             /* at a node before it is copied at an unquiet moment */
+#define ARM_FORCED 8u            /* tries at a node that is never at a fit moment */
 #define ARM_SKIPPED USEC_PER_SEC /* after a skip, where Interval= is longer */
 #define ARM_BACK_OFF (30 * USEC_PER_SEC)
 #define ARM_FIGURES 64u
@@ -44,6 +45,7 @@ struct arm {
 	bool refused;      /* -ENOTSUP again, or no permission: told once, tried seldom or never */
 	unsigned refusals; /* -ENOTSUP in a row */
 	unsigned looks;    /* of this round that found no quiet moment */
+	unsigned forced;   /* tries of it at an unquiet moment that came to nothing */
 	usec_t window_end, round_began;
 	uint64_t serial; /* of a request that waits for this round */
 	struct arm_figures figures;
