@@ -112,8 +112,11 @@ static void on_notify(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int reve
 		if (r == 0)
 			log_node(LOG_DEBUG, k->unit->id, "notification of process %d refused",
 				sender);
-		else if (k->main_pid > 0 && !k->done)
+		else if (k->main_pid > 0 && !k->done) {
+			/* A worker that says so speaks of itself, and must not end the guarding. */
+			n.stopping = n.stopping && sender == k->main_pid;
 			take_notification(k, &n);
+		}
 	}
 }
 
