@@ -6,7 +6,10 @@
 
 #include "supervisor/keeper/keeper.h"
 
-#define NOTIFICATIONS_A_TURN 64 /* a chatterbox must not keep the keeper from its node */
+#define NOTIFICATIONS_A_TURN 64   /* a chatterbox must not keep the keeper from its node */
+#define NOTIFICATIONS_QUEUED 1024 /* more than a socket holds (net.unix.max_dgram_qlen) */
+#define REFUSED_A_TURN 16u
+#define NOTIFY_PAUSE 0.020 /* seconds */
 
 static enum node_result result_from_string(const char *s)
 {
@@ -36,12 +39,14 @@ static void judge(struct keeper *k)
 	ev_timer_start(k->loop, &k->probe_timer);
 }
 
+static bool read_notifications(struct keeper *k, unsigned max, unsigned max_refused);
+
 static void on_probe_timer(_unused_ struct ev_loop *loop, ev_timer *w, _unused_ int revents)
 {
 	struct keeper *k = w->data;
 
-	/* A mark may lie unread in the socket, sent in time: that is no hang. */
-	ev_invoke(k->loop, &k->notify_io, EV_READ);
+	/* A mark may lie unread in the socket, sent in time, behind whatever else: no hang. */
+	(void)read_notifications(k, NOTIFICATIONS_QUEUED, UINT_MAX);
 	if (k->state == NODE_RUNNING)
 		judge(k);
 }
@@ -96,28 +101,49 @@ static void take_notification(struct keeper *k, const struct notify_message *n)
 		judge(k);
 }
 
-static void on_notify(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int revents)
+/* false: there were too many that are to be refused. */
+static bool read_notifications(struct keeper *k, unsigned max, unsigned max_refused)
 {
-	struct keeper *k = w->data;
 	struct notify_message n;
+	unsigned refused = 0;
 	pid_t sender = 0;
 
-	if (k->notify_fd < 0)
-		return;
-	for (unsigned i = 0; i < NOTIFICATIONS_A_TURN; i++) {
+	for (unsigned i = 0; i < max && k->notify_fd >= 0; i++) {
 		int r = notify_receive(k->notify_fd, k->main_pid, &n, &sender);
 
 		if (r < 0)
-			return;
-		if (r == 0)
+			break;
+		if (r == 0) {
 			log_node(LOG_DEBUG, k->unit->id, "notification of process %d refused",
 				sender);
-		else if (k->main_pid > 0 && !k->done) {
+			if (++refused >= max_refused)
+				return false;
+		} else if (k->main_pid > 0 && !k->done) {
 			/* A worker that says so speaks of itself, and must not end the guarding. */
 			n.stopping = n.stopping && sender == k->main_pid;
 			take_notification(k, &n);
 		}
 	}
+	return true;
+}
+
+static void on_notify(struct ev_loop *loop, ev_io *w, _unused_ int revents)
+{
+	struct keeper *k = w->data;
+
+	/* Any user may send, and who he is costs a walk through /proc in a real-time process. */
+	if (read_notifications(k, NOTIFICATIONS_A_TURN, REFUSED_A_TURN))
+		return;
+	ev_io_stop(loop, w);
+	ev_timer_set(&k->notify_pause, NOTIFY_PAUSE, 0.);
+	ev_timer_start(loop, &k->notify_pause);
+}
+
+static void on_notify_pause(struct ev_loop *loop, ev_timer *w, _unused_ int revents)
+{
+	struct keeper *k = w->data;
+
+	ev_io_start(loop, &k->notify_io);
 }
 
 static void request_failover(struct keeper *k, uint64_t serial)
@@ -206,6 +232,8 @@ void listen_init(struct keeper *k)
 	ev_io_init(&k->control_io, on_control, k->control_fd, EV_READ);
 	ev_io_init(&k->notify_io, on_notify, MAX2(k->notify_fd, 0), EV_READ);
 	ev_init(&k->probe_timer, on_probe_timer);
+	ev_init(&k->notify_pause, on_notify_pause);
+	k->notify_pause.data = k;
 	k->control_io.data = k->notify_io.data = k->probe_timer.data = k;
 	ev_io_start(k->loop, &k->control_io);
 	if (k->notify_fd >= 0)
