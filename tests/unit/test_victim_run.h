@@ -257,26 +257,26 @@ _unused_ static bool run_begin(
 	return run_until(r, r->n_execs > 0, "exec") && run_progress(r, 1);
 }
 
-/* A checkpoint that is refused for the moment is tried again after the victim has moved on. */
+/* A checkpoint that is refused for the moment is tried again. One of these moments is an exec by
+ * a thread: with its main thread dead the process looks as if it were ending (-ESRCH). */
 _unused_ static bool run_checkpoint(struct victim_run *r, struct twin_checkpoint *ret)
 {
-	for (unsigned tries = 0; tries < 500; tries++) {
+	nsec_t until = now_nsec() + VICTIM_PATIENCE;
+	char how[512];
+
+	while (now_nsec() < until) {
 		int error = twin_checkpoint(r->e, true, ret);
 
 		if (error == 0)
 			return true;
-		if (error == -ESRCH)
-			(void)run_await_end(r);
 		if (error != -EAGAIN && error != -EBUSY && error != -ESRCH)
 			return run_fail(r, "checkpoint: %d, %s", error, twin_reason(r->e));
 		r->skipped++;
 		run_take_events(r);
 		if (r->end.type != TWIN_EVENT_NONE)
 			break;
-		/* What is to be waited for (a thread that is still on its way) tells nobody. */
-		(void)nanosleep(&(struct timespec){0, 1000000}, NULL);
+		sched_yield();
 	}
-	char how[512];
 	describe_end(r, how, sizeof(how));
 	return run_fail(r, "no checkpoint: %s; %s", twin_reason(r->e), how);
 }

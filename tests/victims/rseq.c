@@ -91,7 +91,15 @@ static void wander(const cpu_set_t *allowed)
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	victim_check(sched_setaffinity(0, sizeof(one), &one) == 0, "affinity");
-	victim_check(sched_getcpu() == cpu, "on CPU %d, not %d", sched_getcpu(), cpu);
+	int here = sched_getcpu();
+	if (here != cpu) {
+		unsigned real = 0;
+		cpu_set_t now;
+		syscall(SYS_getcpu, &real, NULL, NULL);
+		sched_getaffinity(0, sizeof(now), &now);
+		victim_check(here == cpu, "sched_getcpu() says %d, the kernel %u; %d is %sallowed",
+			here, real, cpu, CPU_ISSET(cpu, &now) ? "" : "not ");
+	}
 	victim_check((int)area()->cpu_id == cpu, "area says %u, not %d", area()->cpu_id, cpu);
 }
 
