@@ -17,7 +17,8 @@ class Bystander(Case):
         self.wait_state("good", "active")
         self.bus.wait("good", "State", "armed", "Twin")
         wait_for("the end of the start-up", lambda: self.bus.manager("FinishTimestamp"))
-        self.assertGreater(self.tw.proc(self.bus.get("good", "MainPID"), "stat").find("S"), 0)
+        state = self.tw.proc(self.bus.get("good", "MainPID"), "stat").rpartition(")")[2].split()[0]
+        self.assertIn(state, "SRt")  # asleep, at work, or at a checkpoint
 
     def with_good(self, units, *options, **kw):
         self.boot({"good": guarded(SLEEP, Interval="100ms"), **units}, *options, **kw)
@@ -99,11 +100,11 @@ class BadInput(Bystander):
                           (f"ExecStart={path}", "Exec format"))
 
     def test_unknown_user(self):
-        self.check_failed(unit(SLEEP, User="no-such-user"), "resources", 217,
+        self.check_failed(unit(SLEEP, User="no-such-user"), "exit-code", 217,
                           ("User=no-such-user", "no such user"))
 
     def test_unknown_group(self):
-        self.check_failed(unit(SLEEP, Group="no-such-group"), "resources", 216,
+        self.check_failed(unit(SLEEP, Group="no-such-group"), "exit-code", 216,
                           ("Group=no-such-group",))
 
     def test_working_directory_is_not_there(self):

@@ -275,7 +275,8 @@ _unused_ static bool run_checkpoint(struct victim_run *r, struct twin_checkpoint
 		run_take_events(r);
 		if (r->end.type != TWIN_EVENT_NONE)
 			break;
-		sched_yield();
+		/* A thread that is still on its way tells nobody when it gets there. */
+		(void)nanosleep(&(struct timespec){0, 1000000}, NULL);
 	}
 	describe_end(r, how, sizeof(how));
 	return run_fail(r, "no checkpoint: %s; %s", twin_reason(r->e), how);

@@ -97,8 +97,11 @@ static void wander(const cpu_set_t *allowed)
 		cpu_set_t now;
 		syscall(SYS_getcpu, &real, NULL, NULL);
 		sched_getaffinity(0, sizeof(now), &now);
-		victim_check(here == cpu, "sched_getcpu() says %d, the kernel %u; %d is %sallowed",
-			here, real, cpu, CPU_ISSET(cpu, &now) ? "" : "not ");
+		victim_check(here == cpu,
+			"sched_getcpu() says %d, now %d, the kernel %u; %d is %sallowed; "
+			"registered again: %ld",
+			here, sched_getcpu(), real, cpu, CPU_ISSET(cpu, &now) ? "" : "not ",
+			syscall(SYS_rseq, area(), 32, 0, RSEQ_SIG));
 	}
 	victim_check((int)area()->cpu_id == cpu, "area says %u, not %d", area()->cpu_id, cpu);
 }

@@ -23,6 +23,7 @@ struct receiver {
 static struct receiver receivers[WAYS];
 static _Thread_local struct receiver *volatile me;
 static _Atomic uint64_t ticks;
+static _Atomic unsigned ready;
 
 static void on_value(int sig, siginfo_t *info, void *context)
 {
@@ -49,6 +50,7 @@ static void *receive(void *arg)
 	char c;
 
 	me = r;
+	atomic_fetch_add(&ready, 1);
 	for (;;) { /* until the process ends: signals may be under way to it */
 		struct timespec ts = {0, 3000000};
 		int error;
@@ -125,7 +127,8 @@ int main(void)
 		victim_check(pipe(r->pipe) == 0, "pipe");
 		r->thread = victim_thread(receive, r);
 	}
-	victim_nap(2000); /* until each has said who it is */
+	while (atomic_load(&ready) < WAYS - COMPUTES) /* until each has said who it is */
+		victim_nap(200);
 	begun = victim_now_usec();
 	if (!victim_is_swapped())
 		start_timer();
