@@ -241,6 +241,23 @@ static int ask_altstack(struct twin_engine *e, struct injection *in)
 		      : -ESRCH;
 }
 
+/*
+ * The template has the main thread's restartable sequence area registered, as any forked copy, and
+ * after a swap it shares the memory: whenever it ran, the kernel would write its CPU there.
+ */
+static int leave_rseq(struct twin_engine *e, struct injection *in)
+{
+	const struct thread *leader = thread_find(e, e->pid);
+	long result;
+
+	if (!leader || !leader->rseq)
+		return 0;
+	return inject_call(in, SYS_rseq,
+		(const uint64_t[6]){leader->rseq, leader->rseq_len, 1 /* RSEQ_FLAG_UNREGISTER */,
+			leader->rseq_sig},
+		&result);
+}
+
 static void name_twin(struct twin *w, struct injection *in)
 {
 	char name[16];
@@ -404,6 +421,8 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		r = write_code(w->pid, w->code);
 	if (r == 0)
 		name_twin(w, &in);
+	if (r == 0)
+		r = leave_rseq(e, &in);
 	inject_end(&in);
 	if (r < 0)
 		return e->reason[0] ? r : engine_fail(e, r, "preparing the twin: %s", strerror(-r));

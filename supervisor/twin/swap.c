@@ -21,7 +21,7 @@
 #include "supervisor/twin/procfs.h"
 
 #define REAP_DEADLINE 2000000000ULL
-#define BUILD_DEADLINE 1000000000ULL
+#define BUILD_DEADLINE 2000000000ULL
 #define STEPWISE_TRIES 200
 
 /* Progress of a rebuild. */
@@ -32,6 +32,7 @@ struct build {
 	bool leader_born, leader_done, template_done, waited;
 	unsigned standing; /* threads at their first stop, the leader not counted */
 	unsigned tries;
+	unsigned wrong_born, wrong_ended; /* by steered clones that missed */
 };
 
 static int reap_active(struct twin_engine *e)
@@ -188,6 +189,18 @@ static void reap_dying(struct twin_engine *e)
 	}
 }
 
+/*
+ * Somebody has the number. If it is one that ends soon, it must get to run: we and what we rebuild
+ * are real-time tasks and would keep it from its end.
+ */
+static void let_others_end(const struct build *b)
+{
+	const struct timespec pause = {0, 500000};
+
+	if (b->tries > STEPWISE_TRIES / 2)
+		(void)nanosleep(&pause, NULL);
+}
+
 /* The template trapped: before a steered clone, or after a clone. */
 static int template_trapped(struct build *b)
 {
@@ -200,6 +213,8 @@ static int template_trapped(struct build *b)
 				strerror((int)-result));
 		if (++b->tries > STEPWISE_TRIES * 2)
 			return engine_fail(e, -EBUSY, "pid %d was not to be had", b->leader);
+		b->wrong_born += result > 0;
+		let_others_end(b);
 		int r = steer_pid(e, b->leader);
 		return r < 0 ? r : go(b->w->pid);
 	}
@@ -233,6 +248,8 @@ static int leader_trapped(struct build *b)
 	if (!b->w->stepwise || ++b->tries > STEPWISE_TRIES * (b->w->n_threads + 2))
 		return engine_fail(
 			b->e, -EBUSY, "thread id %d was not to be had", b->w->threads[next].tid);
+	b->wrong_born += result > 0;
+	let_others_end(b);
 	int r = steer_pid(b->e, b->w->threads[next].tid);
 	return r < 0 ? r : go(b->leader);
 }
@@ -256,8 +273,10 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 	bool first = ev->kind == WAIT_INTERRUPT_STOP;
 	bool ours = pid == b->w->pid || pid == b->leader || is_wanted(b->w, pid);
 
-	if (b->w->stepwise && wait_is_end(ev) && pid != b->w->pid && pid != b->leader)
-		return 0; /* of a wrong number, whosever it was */
+	if (b->w->stepwise && wait_is_end(ev) && pid != b->w->pid && pid != b->leader) {
+		b->wrong_ended++; /* whosever number it had */
+		return 0;
+	}
 	if (ours && wait_is_end(ev))
 		return engine_fail(b->e, -ESRCH, "task %d ended while it was rebuilt", pid);
 	/* A stop signal was sent to the twin (kill, or to a group that it is in): not for now. */
@@ -391,7 +410,8 @@ static int build(struct twin_engine *e, struct twin *w)
 	int r = run_template(e, w);
 
 	engine_deadline_set(e, BUILD_DEADLINE);
-	while (r == 0 && !(b.template_done && b.leader_done && b.standing == w->n_threads - 1)) {
+	while (r == 0 && !(b.template_done && b.leader_done && b.standing == w->n_threads - 1 &&
+				 b.wrong_ended >= b.wrong_born)) {
 		int raw;
 		pid_t pid = engine_wait(-1, &raw);
 		struct wait_event ev;
