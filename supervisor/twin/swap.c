@@ -32,6 +32,7 @@ struct build {
 	bool leader_born, leader_done, template_done, waited;
 	unsigned standing; /* threads at their first stop, the leader not counted */
 	unsigned tries;
+	unsigned template_traps;
 	unsigned wrong_born, wrong_ended; /* by steered clones that missed */
 };
 
@@ -213,7 +214,8 @@ static int template_trapped(struct build *b)
 				strerror((int)-result));
 		if (++b->tries > STEPWISE_TRIES * 2)
 			return engine_fail(e, -EBUSY, "pid %d was not to be had", b->leader);
-		b->wrong_born += result > 0;
+		/* Every other trap comes after a clone. */
+		b->wrong_born += (++b->template_traps & 1) == 0 && result > 0;
 		let_others_end(b);
 		int r = steer_pid(e, b->leader);
 		return r < 0 ? r : go(b->w->pid);

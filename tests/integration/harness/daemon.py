@@ -103,7 +103,9 @@ class Twinit:
 
     def _enter(self, argv, user):
         spaces = ["-m", "-n", "-i", "-u"] + (["-p"] if self.pid1 else [])
-        command = ["nsenter", "-t", str(self.pid), *spaces, "--"]
+        # Its root too: a mount namespace brings that of the machine, also where all this is a chroot.
+        root = ["-r", f"--wd=/proc/{self.pid}/root"]
+        command = ["nsenter", "-t", str(self.pid), *spaces, *root, "--"]
         if user is not None:
             command += ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups"]
         return command + [f"{BUILD}/twinctl" if a == "twinctl" and i == 0 else a
