@@ -153,7 +153,11 @@ static int look_at_process(struct twin_engine *e)
 	e->zombie_looks = 0;
 	if (in_inner_namespace(text))
 		return engine_fail(e, -ENOTSUP, "it lives in a pid namespace of its own");
-	if (children_go_elsewhere(e->pid))
+	/* In the middle of an exec by a thread it looks so for a moment. */
+	e->elsewhere_looks = children_go_elsewhere(e->pid) ? e->elsewhere_looks + 1 : 0;
+	if (e->elsewhere_looks > 0 && e->elsewhere_looks < 3)
+		return engine_fail(e, -EAGAIN, "its namespaces are changing");
+	if (e->elsewhere_looks > 0)
 		return engine_fail(e, -ENOTSUP, "its children go into a namespace of their own");
 	/* Each single step forces SIGTRAP, and where that is ignored the kernel makes it fatal
 	 * (force_sig_info_to_task()). */

@@ -187,6 +187,7 @@ struct twin_engine {
 	bool copy_unknown; /* a copy may have been made whose pid was not learnt */
 	bool copying;      /* its main thread has the options of copies */
 	unsigned zombie_looks;
+	unsigned elsewhere_looks;
 	pid_t in_vfork;
 	struct marked_list left_out, wiped; /* of the checkpoint under way */
 	uint64_t syscall_insn;              /* in the active's vdso */
