@@ -6,8 +6,9 @@
  * Files: engine.c (life of an engine, events), threads.c (the table of threads), freeze.c
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
- * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c, files.c and
- * epoll.c (descriptors), streams.c (TCP), schedule.c, procfs.c (/proc without allocation).
+ * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
+ * rebuild.c, files.c (descriptors), streams.c (TCP), schedule.c, procfs.c (/proc without
+ * allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -313,6 +314,12 @@ bool capture_rseq(struct thread *t);
 _must_check_ int image_prepare(struct twin_engine *e, struct twin *w);
 _must_check_ int image_write(pid_t pid, uint64_t at, const void *data, size_t len);
 _must_check_ int image_read(pid_t pid, uint64_t at, void *data, size_t len);
+
+/* rebuild.c */
+/* The twin under the ids of the dead, all threads standing before their first instruction; on
+ * failure nothing of it is left. */
+_must_check_ int rebuild_run(struct twin_engine *e, struct twin *w);
+void rebuild_let_go(struct twin_engine *e, struct twin *w);
 
 /* checkpoint.c */
 /* Kill the twin of a generation and close the gap. */
