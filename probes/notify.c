@@ -219,7 +219,7 @@ static pid_t parent_of(pid_t pid)
 
 bool notify_is_descendant(pid_t pid, pid_t ancestor)
 {
-	for (unsigned i = 0; i < ANCESTORS_MAX && pid > 1; i++) {
+	for (unsigned i = 0; i < ANCESTORS_MAX && pid > 0; i++) {
 		if (pid == ancestor)
 			return true;
 		pid = parent_of(pid);
