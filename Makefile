@@ -38,7 +38,7 @@ endif
 ALL_CFLAGS = $(CPPFLAGS) $(CFLAGS_BASE) $(CFLAGS_$(MODE)) $(CFLAGS)
 ALL_LDFLAGS = $(LDFLAGS_$(MODE)) $(LDFLAGS)
 SD_LIBS = -lsystemd
-EV_LIBS = -lev
+EV_LIBS = -lev -lm
 INI_LIBS = -linih
 
 ARCH := $(shell uname -m)

@@ -94,8 +94,8 @@ int set_exec_start(struct assignment *a, void *field)
 	if (command->argv) {
 		exec_command_clear(&c);
 		return assignment_wrong(a,
-			"there is an ExecStart= in line %u already (an empty ExecStart= drops it)",
-			command->line);
+			"there is an %s= in line %u already (an empty %s= drops it)",
+			a->setting->key, command->line, a->setting->key);
 	}
 	*command = c;
 	return 0;

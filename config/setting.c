@@ -45,6 +45,9 @@ const struct setting settings[] = {
 	{ "Unit", "Before", set_names, FIELD(before), .allowed = NAMES_TEXT },
 	{ "Unit", "Requires", set_names, FIELD(requires), .allowed = NAMES_TEXT },
 	{ "Unit", "Wants", set_names, FIELD(wants), .allowed = NAMES_TEXT },
+	{ "Unit", "BindsTo", set_binds_to, FIELD(binds_to), .allowed = NAMES_TEXT },
+	{ "Unit", "PartOf", set_names, FIELD(part_of), .allowed = NAMES_TEXT },
+	{ "Unit", "OnFailure", set_names, FIELD(on_failure), .allowed = NAMES_TEXT },
 	{ "Unit", "StartLimitIntervalSec", set_time, FIELD(start_limit_interval),
 	  .allowed = TIME_TEXT ", 0 for no limit, or infinity" },
 	{ "Unit", "StartLimitBurst", set_unsigned, FIELD(start_limit_burst), .max = INT_MAX,
@@ -68,6 +71,14 @@ const struct setting settings[] = {
 	  .allowed = "no, on-success, on-failure, on-abnormal, on-abort, on-watchdog, always" },
 	{ "Service", "RestartSec", set_time, FIELD(restart_sec), .how = TIME_FINITE,
 	  .allowed = TIME_TEXT ", not infinity" },
+	{ "Service", "RestartSteps", set_unsigned, FIELD(restart_steps), .max = 1000,
+	  .allowed = "a whole number from 0 to 1000" },
+	{ "Service", "RestartMaxDelaySec", set_time, FIELD(restart_max_delay),
+	  .allowed = TIME_TEXT ", or infinity" },
+	{ "Service", "SuccessExitStatus", set_exit_status, FIELD(success_exit_status),
+	  .allowed = "exit codes from 0 to 255, their names (sysexits.h) such as TEMPFAIL, and "
+		     "signals such as SIGUSR1" },
+	{ "Service", "ExecReload", set_exec_start, FIELD(exec_reload), .allowed = COMMAND_TEXT },
 	{ "Service", "TimeoutStartSec", set_time, FIELD(timeout_start_usec),
 	  .how = TIME_ZERO_IS_INFINITY, .allowed = TIME_TEXT ", 0 or infinity for no timeout" },
 	{ "Service", "TimeoutStopSec", set_time, FIELD(timeout_stop_usec),
@@ -99,6 +110,15 @@ const struct setting settings[] = {
 	  .allowed = "a whole number from 1 to 8" },
 	{ "Twin", "QuietWindow", set_time, FIELD(twin.quiet_window), .how = TIME_FINITE,
 	  .allowed = TIME_TEXT ", not infinity" },
+
+	{ "Failover", "StableSec", set_time, FIELD(failover.stable), .how = TIME_FINITE,
+	  .allowed = TIME_TEXT ", not infinity" },
+	{ "Failover", "FailsafeUnit", set_names, FIELD(failover.failsafe), .allowed = NAMES_TEXT },
+	{ "Failover", "Notify", set_names, FIELD(failover.notify), .allowed = NAMES_TEXT },
+	{ "Failover", "OnDependencyFailover", set_dependency_action, FIELD(failover),
+	  .allowed = "none, signal:SIGNAL, reload, restart, checkpoint or stop; for one node "
+		     "alone as NODE=restart" },
+	{ "Failover", "EventFD", set_bool, FIELD(failover.event_fd), .allowed = BOOL_TEXT },
 };
 /* clang-format on */
 const size_t n_settings = ELEMENTSOF(settings);

@@ -91,6 +91,12 @@ int set_names(struct assignment *a, void *field);
 int set_environment(struct assignment *a, void *field);
 int set_environment_file(struct assignment *a, void *field);
 
+/* set_failover.c */
+int set_exit_status(struct assignment *a, void *field);
+int set_binds_to(struct assignment *a, void *field);
+int set_dependency_action(struct assignment *a, void *field);
+void dependency_rules_clear(struct failover_settings *f);
+
 /* set_exec.c */
 int set_exec_start(struct assignment *a, void *field);
 int set_exec_start_pre(struct assignment *a, void *field);

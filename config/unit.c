@@ -7,7 +7,7 @@
 #include "config/setting.h"
 #include "config/strv.h"
 
-#define SECTIONS_TEXT "[Unit], [Service], [Install], [Twin]"
+#define SECTIONS_TEXT "[Unit], [Service], [Install], [Twin], [Failover]"
 
 static const struct {
 	const char *name;
@@ -17,6 +17,7 @@ static const struct {
 	{"Service", DIAG_WARNING},
 	{"Install", DIAG_WARNING},
 	{"Twin", DIAG_ERROR},
+	{"Failover", DIAG_ERROR},
 };
 
 struct loader {
@@ -115,8 +116,9 @@ static int on_assignment(
 
 static int init_lists(struct unit *u)
 {
-	char ***const lists[] = {
-		&u->after, &u->before, &u->requires, &u->wants, &u->environment, &u->wanted_by};
+	char ***const lists[] = {&u->after, &u->before, &u->requires, &u->wants, &u->environment,
+		&u->wanted_by, &u->binds_to, &u->part_of, &u->on_failure, &u->failover.failsafe,
+		&u->failover.notify};
 
 	for (size_t i = 0; i < ELEMENTSOF(lists); i++) {
 		*lists[i] = calloc(1, sizeof(char *));
@@ -142,6 +144,7 @@ static struct unit *unit_new(
 		.start_limit_interval = 10 * USEC_PER_SEC,
 		.start_limit_burst = 5,
 		.restart_sec = 100 * USEC_PER_MSEC,
+		.restart_max_delay = USEC_INFINITY,
 		.timeout_start_usec = 90 * USEC_PER_SEC,
 		.timeout_stop_usec = 90 * USEC_PER_SEC,
 		.kill_signal = SIGTERM,
@@ -152,6 +155,7 @@ static struct unit *unit_new(
 				.generations = 1,
 				.quiet_window = 20 * USEC_PER_MSEC,
 			},
+		.failover = {.stable = USEC_PER_SEC},
 	};
 	if (!u->id || !u->path || !u->text || init_lists(u) < 0) {
 		unit_free(u);
@@ -241,6 +245,13 @@ void unit_free(struct unit *u)
 	for (size_t i = 0; i < u->n_environment_files; i++)
 		free(u->environment_files[i].path);
 	exec_command_clear(&u->exec_start);
+	exec_command_clear(&u->exec_reload);
+	dependency_rules_clear(&u->failover);
+	strv_free(u->failover.failsafe);
+	strv_free(u->failover.notify);
+	strv_free(u->binds_to);
+	strv_free(u->part_of);
+	strv_free(u->on_failure);
 	strv_free(u->after);
 	strv_free(u->before);
 	strv_free(u->requires);

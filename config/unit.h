@@ -67,6 +67,8 @@ struct exec_command {
 	unsigned line;
 };
 
+struct unit;
+
 struct env_file {
 	char *path;
 	bool optional; /* the "-" prefix: a missing file is no error */
@@ -77,6 +79,47 @@ struct limit_setting {
 	bool set;
 	rlim_t soft, hard;
 };
+
+/* SuccessExitStatus=: beside 0 and the four clean signals. */
+struct exit_status_set {
+	uint64_t codes[4]; /* bit per code, 0 to 255 */
+	uint64_t signals;  /* bit N - 1: signal N */
+};
+static inline bool exit_status_has_code(const struct exit_status_set *s, int code)
+{
+	return code >= 0 && code < 256 && (s->codes[code / 64] >> (code % 64) & 1);
+}
+static inline bool exit_status_has_signal(const struct exit_status_set *s, int sig)
+{
+	return sig > 0 && sig <= 64 && (s->signals >> (sig - 1) & 1);
+}
+
+/* What a node wants done to itself when one that it depends on was failed over. */
+enum dependency_action {
+	DEPENDENCY_NONE,
+	DEPENDENCY_SIGNAL,
+	DEPENDENCY_RELOAD,
+	DEPENDENCY_RESTART,
+	DEPENDENCY_CHECKPOINT,
+	DEPENDENCY_STOP,
+	_DEPENDENCY_MAX
+};
+const char *dependency_action_to_string(enum dependency_action a);
+struct dependency_rule {
+	char *node; /* NULL: whichever */
+	enum dependency_action action;
+	int signal;
+};
+struct failover_settings {
+	usec_t stable;   /* StableSec=, default 1s: a failure sooner after a swap is the same one */
+	char **failsafe; /* FailsafeUnit=: started when the node has failed for good */
+	char **notify;   /* Notify=: nodes that are dependents though they name this one nowhere */
+	struct dependency_rule *rules; /* OnDependencyFailover= */
+	size_t n_rules;
+	bool event_fd; /* EventFD=: $TWINIT_EVENT_FD */
+};
+/* The rule for failovers of node; never NULL. */
+const struct dependency_rule *unit_dependency_rule(const struct unit *u, const char *node);
 
 struct twin_settings {
 	bool enabled;         /* Enabled=, default yes */
@@ -94,6 +137,8 @@ struct unit {
 	/* [Unit] */
 	char *description; /* never NULL: the id if the file names none */
 	char **after, **before, **requires, **wants;
+	char **binds_to, **part_of; /* BindsTo= counts as Requires=, too, and is in both lists */
+	char **on_failure;
 	usec_t start_limit_interval; /* default 10s; 0: no limit; may be infinity */
 	unsigned start_limit_burst;  /* default 5; 0: no limit */
 
@@ -108,7 +153,11 @@ struct unit {
 	char *user, *group, *working_directory; /* NULL: not set */
 	unsigned working_directory_line;
 	enum unit_restart restart;
-	usec_t restart_sec;        /* default 100ms, finite */
+	usec_t restart_sec;       /* default 100ms, finite */
+	unsigned restart_steps;   /* from RestartSec= to RestartMaxDelaySec=; 0: no back-off */
+	usec_t restart_max_delay; /* infinity: no back-off */
+	struct exit_status_set success_exit_status;
+	struct exec_command exec_reload; /* argv NULL: none */
 	usec_t timeout_start_usec; /* default 90s; "0" in the file is infinity, as in systemd */
 	usec_t timeout_stop_usec;  /* the same */
 	usec_t watchdog_usec;      /* default 0: off; "infinity" in the file is off too */
@@ -128,6 +177,9 @@ struct unit {
 
 	/* [Twin] */
 	struct twin_settings twin;
+
+	/* [Failover] */
+	struct failover_settings failover;
 };
 
 enum diag_level { DIAG_WARNING, DIAG_ERROR };

@@ -7,7 +7,8 @@
 
 static void on_fatal(struct keeper *k, const struct twin_event *e, nsec_t seen)
 {
-	bool clean = policy_result_of_signal(e->signal, e->core) == RESULT_SUCCESS;
+	bool clean = policy_result_of_signal(&k->unit->success_exit_status, e->signal, e->core) ==
+		     RESULT_SUCCESS;
 
 	guard_dispatch(k, &(struct guard_input){
 				  .event = clean ? GUARD_FATAL_CLEAN : GUARD_FATAL,
@@ -21,7 +22,7 @@ static void on_fatal(struct keeper *k, const struct twin_event *e, nsec_t seen)
 static void on_exited(struct keeper *k, const struct twin_event *e, nsec_t seen)
 {
 	struct wait_event end = wait_classify((struct wait_status){e->status}, false);
-	bool clean = policy_result_of_end(&end) == RESULT_SUCCESS;
+	bool clean = policy_result_of_end(&k->unit->success_exit_status, &end) == RESULT_SUCCESS;
 
 	/* ExecStart=-: whatever it exits with was on purpose; to be killed still is not. */
 	clean |= end.kind == WAIT_EXITED && k->unit->exec_start.ignore_failure;

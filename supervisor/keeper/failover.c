@@ -65,7 +65,7 @@ static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in,
 		return;
 	if (in->event != GUARD_FAILOVER)
 		generation = ladder_failure(&k->ladder, twin_count(k->engine),
-			silent ? k->watchdog.period : 0, now_usec());
+			k->unit->failover.stable + (silent ? k->watchdog.period : 0), now_usec());
 	if (generation < 0) {
 		a->why = "the twins failed again at once, three times in a row";
 		return;
@@ -91,7 +91,7 @@ static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in,
 	}
 }
 
-static enum node_result cause_of(const struct guard_input *in)
+static enum node_result cause_of(const struct keeper *k, const struct guard_input *in)
 {
 	struct wait_event e;
 
@@ -100,7 +100,7 @@ static enum node_result cause_of(const struct guard_input *in)
 		return RESULT_SIGNAL; /* no core was written, and with luck none will be */
 	case GUARD_ENDED:
 		e = wait_classify((struct wait_status){in->status}, false);
-		return policy_result_of_end(&e);
+		return policy_result_of_end(&k->unit->success_exit_status, &e);
 	case GUARD_FAILOVER:
 		return RESULT_REQUESTED;
 	default:
@@ -220,7 +220,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 {
 	const struct twin_swap *s = &a->swap;
 	struct keeper_failover_report r = {
-		.cause = cause_of(in),
+		.cause = cause_of(k, in),
 		.signal = signal_of(in),
 		.ok = true,
 		.old_pid = s->old_pid,
@@ -261,7 +261,7 @@ static void go_cold(struct keeper *k, const struct guard_input *in, const struct
 	k->no_swap = true;
 	k->cold_seen = in->seen;
 	k->cold = (struct keeper_failover_report){
-		.cause = cause_of(in),
+		.cause = cause_of(k, in),
 		.signal = signal_of(in),
 		.cold = true,
 		.old_pid = k->main_pid,
@@ -296,7 +296,7 @@ static void swap_broke(struct keeper *k, const struct guard_input *in, const str
 	note_prevented_end(k, in);
 	/* The cause stays the cause; only a node that was well until it was asked to fail over
 	 * has failed because of its twin. */
-	guard_blame(k, in->event == GUARD_FAILOVER ? RESULT_TWIN_FAILED : cause_of(in),
+	guard_blame(k, in->event == GUARD_FAILOVER ? RESULT_TWIN_FAILED : cause_of(k, in),
 		"twin could not take over: %s", a->why);
 	guard_settle(k);
 }

@@ -76,7 +76,7 @@ static void describe_end(const struct wait_event *e, char *ret, size_t size)
 void guard_note_end(struct keeper *k, int status)
 {
 	struct wait_event e = wait_classify((struct wait_status){status}, false);
-	enum node_result result = policy_result_of_end(&e);
+	enum node_result result = policy_result_of_end(&k->unit->success_exit_status, &e);
 	bool ending = k->state == NODE_STOP_SIGTERM || k->state == NODE_STOP_SIGKILL;
 	bool asked = ending && e.kind != WAIT_EXITED && e.signal == k->unit->kill_signal;
 	char how[64];
@@ -155,6 +155,10 @@ void guard_settle(struct keeper *k)
 		twin_forget(k->engine);
 		(void)kill_group(k, SIGKILL);
 		k->exec_exit = now_usec();
+		/* A run that lasted longer than any delay has nothing to do with those before. */
+		if (k->unit->restart_max_delay != USEC_INFINITY &&
+			k->exec_exit - k->exec_start > k->unit->restart_max_delay)
+			k->restarts_in_row = 0;
 	}
 	k->main_pid = k->pre_pid = k->group = 0;
 	ev_io_stop(k->loop, &k->exec_io);
@@ -164,7 +168,7 @@ void guard_settle(struct keeper *k)
 	listen_probe_stop(k);
 
 	if (k->want_up && policy_wants_restart(k->unit->restart, k->result)) {
-		guard_expire_in(k, k->unit->restart_sec);
+		guard_expire_in(k, policy_restart_delay(k->unit, k->restarts_in_row++));
 		guard_set_state(k, NODE_AUTO_RESTART);
 		return;
 	}
@@ -184,7 +188,7 @@ static void do_settle(struct keeper *k, const struct guard_input *in)
 static void do_pre_broke(struct keeper *k, const struct guard_input *in)
 {
 	struct wait_event e = wait_classify((struct wait_status){in->status}, false);
-	enum node_result result = policy_result_of_end(&e);
+	enum node_result result = policy_result_of_end(NULL, &e);
 	char how[64];
 
 	describe_end(&e, how, sizeof(how));

@@ -53,6 +53,7 @@ struct keeper {
 	bool executed; /* TWIN_EVENT_EXEC of ExecStart= was seen */
 	bool leaving;  /* the node said STOPPING=1 */
 	bool no_swap;  /* this end is final: the ladder has ended, or it is on purpose */
+	unsigned restarts_in_row;
 	struct start_limit start_limit;
 	struct ladder ladder;
 	/* a failure that a cold restart has to make up for; .at 0: none */

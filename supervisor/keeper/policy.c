@@ -2,32 +2,52 @@
 #include "supervisor/keeper/policy.h"
 
 #include <assert.h>
+#include <math.h>
 
 bool policy_is_clean_signal(int sig)
 {
 	return sig == SIGHUP || sig == SIGINT || sig == SIGTERM || sig == SIGPIPE;
 }
 
-enum node_result policy_result_of_signal(int sig, bool core)
+enum node_result policy_result_of_signal(const struct exit_status_set *more, int sig, bool core)
 {
+	if (more && exit_status_has_signal(more, sig))
+		return RESULT_SUCCESS;
 	/* systemd calls only a death without a core clean; none of the four dumps one. */
 	if (core)
 		return RESULT_CORE_DUMP;
 	return policy_is_clean_signal(sig) ? RESULT_SUCCESS : RESULT_SIGNAL;
 }
 
-enum node_result policy_result_of_end(const struct wait_event *e)
+enum node_result policy_result_of_end(
+	const struct exit_status_set *more, const struct wait_event *e)
 {
 	switch (e->kind) {
 	case WAIT_EXITED:
+		if (more && exit_status_has_code(more, e->exit_status))
+			return RESULT_SUCCESS;
 		return e->exit_status == 0 ? RESULT_SUCCESS : RESULT_EXIT_CODE;
 	case WAIT_KILLED:
-		return policy_result_of_signal(e->signal, false);
+		return policy_result_of_signal(more, e->signal, false);
 	case WAIT_CORE_DUMP:
-		return RESULT_CORE_DUMP;
+		return policy_result_of_signal(more, e->signal, true);
 	default:
 		return RESULT_PROTOCOL;
 	}
+}
+
+usec_t policy_restart_delay(const struct unit *u, unsigned n)
+{
+	usec_t first = MAX2(u->restart_sec, 1), last = u->restart_max_delay;
+
+	if (u->restart_steps == 0 || last == USEC_INFINITY || last <= first)
+		return u->restart_sec;
+	if (n >= u->restart_steps)
+		return last;
+	if (n == 0)
+		return u->restart_sec;
+	return (usec_t)((double)first *
+			pow((double)last / (double)first, (double)n / u->restart_steps));
 }
 
 bool policy_wants_restart(enum unit_restart restart, enum node_result result)
@@ -71,10 +91,9 @@ bool start_limit_allows(struct start_limit *l, usec_t interval, unsigned burst, 
 	return true;
 }
 
-int ladder_failure(struct ladder *l, unsigned count, usec_t notice, usec_t now)
+int ladder_failure(struct ladder *l, unsigned count, usec_t within, usec_t now)
 {
-	usec_t ran = now - l->last_swap;
-	bool quick = l->last_swap && (ran <= LADDER_QUICK || ran - LADDER_QUICK <= notice);
+	bool quick = l->last_swap && now - l->last_swap <= within;
 
 	l->quick = quick ? l->quick + 1 : 0;
 	if (l->quick >= LADDER_TRIES || count == 0)

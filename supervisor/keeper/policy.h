@@ -14,9 +14,14 @@
 
 /* SIGHUP, SIGINT, SIGTERM, SIGPIPE: who dies of these ended on purpose. */
 bool policy_is_clean_signal(int sig);
-/* RESULT_SUCCESS for exit code 0 and clean signals, else exit-code, signal or core-dump. */
-enum node_result policy_result_of_end(const struct wait_event *e);
-enum node_result policy_result_of_signal(int sig, bool core);
+/* RESULT_SUCCESS for exit code 0, clean signals and what SuccessExitStatus= adds (NULL: nothing),
+ * else exit-code, signal or core-dump. */
+enum node_result policy_result_of_end(
+	const struct exit_status_set *more, const struct wait_event *e);
+enum node_result policy_result_of_signal(const struct exit_status_set *more, int sig, bool core);
+/* RestartSec=, growing in RestartSteps= equal ratios to RestartMaxDelaySec=; n: restarts in a row
+ * before this one. */
+usec_t policy_restart_delay(const struct unit *u, unsigned n);
 bool policy_wants_restart(enum unit_restart restart, enum node_result result);
 
 /* StartLimitIntervalSec=, StartLimitBurst=: up to burst starts an interval. */
@@ -33,12 +38,14 @@ bool start_limit_allows(struct start_limit *l, usec_t interval, unsigned burst, 
  * restarted cold.
  */
 #define LADDER_TRIES 3u
-#define LADDER_QUICK (1 * USEC_PER_SEC)
+/* A fault on the path that has faulted before needs no haste to be the same fault. */
+#define LADDER_SAME_FAULT 10u
 struct ladder {
 	usec_t last_swap; /* 0: none since the last cold start */
 	unsigned quick;   /* failures in a row, each soon after a swap */
 };
-/* A failure at now: the generation to try, of count that there are; -1: cold. notice: what it
- * takes to see such a failure (a hang: the watchdog's period), on top of LADDER_QUICK. */
-int ladder_failure(struct ladder *l, unsigned count, usec_t notice, usec_t now);
+/* A failure at now: the generation to try, of count that there are; -1: cold. within: how soon
+ * after a swap a failure is the same one (StableSec=, and what it takes to see such a failure:
+ * for a hang the watchdog's period). */
+int ladder_failure(struct ladder *l, unsigned count, usec_t within, usec_t now);
 void ladder_swapped(struct ladder *l, usec_t now);

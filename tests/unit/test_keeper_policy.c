@@ -13,7 +13,7 @@
 static enum node_result result_of(int raw)
 {
 	struct wait_event e = wait_classify((struct wait_status){raw}, false);
-	return policy_result_of_end(&e);
+	return policy_result_of_end(NULL, &e);
 }
 
 static void test_result_of_end(_unused_ void **state)
@@ -32,9 +32,9 @@ static void test_clean_signals(_unused_ void **state)
 		bool clean = sig == SIGHUP || sig == SIGINT || sig == SIGTERM || sig == SIGPIPE;
 
 		assert_int_equal(policy_is_clean_signal(sig), clean);
-		assert_int_equal(policy_result_of_signal(sig, false),
+		assert_int_equal(policy_result_of_signal(NULL, sig, false),
 			clean ? RESULT_SUCCESS : RESULT_SIGNAL);
-		assert_int_equal(policy_result_of_signal(sig, true), RESULT_CORE_DUMP);
+		assert_int_equal(policy_result_of_signal(NULL, sig, true), RESULT_CORE_DUMP);
 	}
 }
 
@@ -87,21 +87,22 @@ static void test_start_limit(_unused_ void **state)
 	assert_false(start_limit_allows(&l, USEC_INFINITY, 1, UINT64_MAX - 1));
 }
 
+#define SOON USEC_PER_SEC
 static void test_ladder_goes_down(_unused_ void **state)
 {
 	struct ladder l = {0};
 	usec_t now = 100 * USEC_PER_SEC;
 
 	/* no twin at all */
-	assert_int_equal(ladder_failure(&l, 0, 0, now), -1);
+	assert_int_equal(ladder_failure(&l, 0, SOON, now), -1);
 	/* quick failures go one generation further each time, then cold */
-	assert_int_equal(ladder_failure(&l, 2, 0, now), 0);
+	assert_int_equal(ladder_failure(&l, 2, SOON, now), 0);
 	ladder_swapped(&l, now);
-	assert_int_equal(ladder_failure(&l, 2, 0, now += 1000), 1);
+	assert_int_equal(ladder_failure(&l, 2, SOON, now += 1000), 1);
 	ladder_swapped(&l, now);
-	assert_int_equal(ladder_failure(&l, 2, 0, now += 1000), 1); /* the oldest there is */
+	assert_int_equal(ladder_failure(&l, 2, SOON, now += 1000), 1); /* the oldest there is */
 	ladder_swapped(&l, now);
-	assert_int_equal(ladder_failure(&l, 2, 0, now += 1000), -1);
+	assert_int_equal(ladder_failure(&l, 2, SOON, now += 1000), -1);
 }
 
 static void test_ladder_forgets(_unused_ void **state)
@@ -110,9 +111,9 @@ static void test_ladder_forgets(_unused_ void **state)
 	usec_t now = 100 * USEC_PER_SEC;
 
 	for (int i = 0; i < 100; i++) {
-		assert_int_equal(ladder_failure(&l, 3, 0, now), 0);
+		assert_int_equal(ladder_failure(&l, 3, SOON, now), 0);
 		ladder_swapped(&l, now);
-		now += LADDER_QUICK + 1;
+		now += SOON + 1;
 	}
 }
 
@@ -131,6 +132,36 @@ static void test_figures(_unused_ void **state)
 	assert_int_equal(f.last, (63 * 37) % ARM_FIGURES);
 }
 
+static void test_more_success(_unused_ void **state)
+{
+	struct exit_status_set set = {.codes = {1u << 3}, .signals = 1u << (SIGABRT - 1)};
+	struct wait_event e = {.kind = WAIT_EXITED, .exit_status = 3};
+
+	assert_int_equal(policy_result_of_end(&set, &e), RESULT_SUCCESS);
+	assert_int_equal(policy_result_of_end(NULL, &e), RESULT_EXIT_CODE);
+	e.exit_status = 4;
+	assert_int_equal(policy_result_of_end(&set, &e), RESULT_EXIT_CODE);
+	assert_int_equal(policy_result_of_signal(&set, SIGABRT, true), RESULT_SUCCESS);
+	assert_int_equal(policy_result_of_signal(&set, SIGSEGV, true), RESULT_CORE_DUMP);
+}
+
+static void test_restart_delay(_unused_ void **state)
+{
+	struct unit u = {.restart_sec = USEC_PER_SEC, .restart_max_delay = USEC_INFINITY};
+
+	assert_int_equal(policy_restart_delay(&u, 7), USEC_PER_SEC);
+	u.restart_max_delay = 16 * USEC_PER_SEC;
+	assert_int_equal(policy_restart_delay(&u, 7), USEC_PER_SEC);
+	u.restart_steps = 4;
+	for (unsigned n = 0; n <= 4; n++)
+		assert_in_range(policy_restart_delay(&u, n), (USEC_PER_SEC << n) - 1,
+			(USEC_PER_SEC << n) + 1);
+	assert_int_equal(policy_restart_delay(&u, 1000), 16 * USEC_PER_SEC);
+	u.restart_sec = 0;
+	assert_int_equal(policy_restart_delay(&u, 0), 0);
+	assert_in_range(policy_restart_delay(&u, 1), 1, 16 * USEC_PER_SEC);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +171,8 @@ int main(void)
 		cmocka_unit_test(test_start_limit),
 		cmocka_unit_test(test_ladder_goes_down),
 		cmocka_unit_test(test_ladder_forgets),
+		cmocka_unit_test(test_more_success),
+		cmocka_unit_test(test_restart_delay),
 		cmocka_unit_test(test_figures),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
