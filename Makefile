@@ -86,6 +86,18 @@ $(B)/%.o: %.S Makefile $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -g -MMD -MP -c -o $@ $<
 
+# The engine once more, with a fault point at each call that can fail: for tests alone.
+faults_OBJ := $(patsubst $(B)/%,$(B)/faults/%,$(call obj,$(twin_SRC)))
+$(B)/faults/%.o: %.c Makefile $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -DTWIN_FAULT_POINTS -include supervisor/twin/fault_point.h -MMD -MP -c -o $@ $<
+$(B)/faults/%.o: %.S Makefile $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -g -MMD -MP -c -o $@ $<
+$(call lib,twin-faults): $(faults_OBJ)
+	@rm -f $@
+	ar rcs $@ $^
+
 $(B)/twinit: $(B)/supervisor/main.o $(foreach l,supervisor protocol config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 $(B)/twinit-keeper: $(B)/supervisor/keeper/main.o $(foreach l,keeper probes twin protocol config base,$(call lib,$(l)))
@@ -97,6 +109,9 @@ $(B)/twinctl: $(call obj,$(twinctl_SRC)) $(foreach l,config,$(call lib,$(l)))
 TEST_LIBS := $(foreach l,supervisor keeper probes twin protocol config base,$(call lib,$(l)))
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS) -lcmocka $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
+$(B)/tests/unit/test_engine_points%.o: CPPFLAGS += -DTWIN_FAULT_POINTS
+$(B)/tests/unit/test_engine_points%: $(B)/tests/unit/test_engine_points%.o $(foreach l,twin-faults base config,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka
 # Victims and helpers are the supervised: plain programs that know nothing of twinit.
 $(B)/tests/victims/%: tests/victims/%.c Makefile
 	@mkdir -p $(@D)

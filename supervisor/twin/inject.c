@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "supervisor/twin/engine.h"
+#include "supervisor/twin/fault_point.h"
 #include "supervisor/twin/procfs.h"
 
 #define ERESTARTNOINTR_RESULT (-513)
@@ -129,6 +130,9 @@ int inject_call(struct injection *in, long nr, const uint64_t args[6], long *ret
 	struct arch_regs regs;
 	uint64_t insn = in->e->syscall_insn;
 
+	*ret = FAULT_INJECTED(nr, in->tid);
+	if (*ret < 0)
+		return 0;
 	for (unsigned tries = 0; tries < STEPS_MAX; tries++) {
 		int r;
 		regs = in->saved;
