@@ -59,7 +59,9 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/
 VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c))
 HELPERS := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/*.c))
 ROS_NODES := $(patsubst tests/ros/%.cpp,$(B)/tests/ros/%,$(wildcard tests/ros/*.cpp))
-BENCHES := $(patsubst tools/bench/%.c,$(B)/tools/bench/%,$(filter-out tools/bench/load.c,$(wildcard tools/bench/*.c)))
+# tools/bench/%.c is a program, but for what they share.
+BENCH_SHARED := tools/bench/load.c tools/bench/report.c
+BENCHES := $(patsubst tools/bench/%.c,$(B)/tools/bench/%,$(filter-out $(BENCH_SHARED),$(wildcard tools/bench/*.c)))
 
 all: $(PROGRAMS)
 
@@ -122,7 +124,7 @@ $(B)/tests/integration/%: tests/integration/%.c Makefile
 $(B)/tests/ros/%: tests/ros/%.cpp Makefile
 	@mkdir -p $(@D)
 	$(CXX) -O2 -g -Wall -Wextra -MMD -MP -o $@ $< $$($(PKG_CONFIG) --cflags --libs roscpp sensor_msgs)
-$(B)/tools/bench/%: $(B)/tools/bench/%.o $(B)/tools/bench/load.o $(call lib,twin) $(call lib,base) $(call lib,config)
+$(B)/tools/bench/%: $(B)/tools/bench/%.o $(call obj,$(BENCH_SHARED)) $(call lib,twin) $(call lib,base) $(call lib,config)
 	$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tools/bench/%.o
 
@@ -155,8 +157,10 @@ SH_FILES := $(shell git ls-files '*.sh' tools/run-tests .ci/run tools/lint 2>/de
 lint: lint-packages
 	tools/lint $(C_FILES) -- $(SH_FILES)
 
+# BENCH_FLAGS=--quick for a first look.
 bench: $(BENCHES)
-	$(B)/tools/bench/swap
+	$(B)/tools/bench/freeze $(BENCH_FLAGS)
+	$(B)/tools/bench/swap $(BENCH_FLAGS)
 
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR)/units \

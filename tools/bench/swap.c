@@ -1,115 +1,153 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench swap: freeze time of a checkpoint and latency of a swap, over memory and threads, with a
- * plain fork() of a process of the same size measured in the same run as the floor.
+ * bench swap: from the fault to the first and to the last thread's next instruction, as the
+ * process itself sees it, over memory, threads, and the share of the memory written to since the
+ * checkpoint. The floor: a process of as many threads killed, reaped and made by plain calls.
  */
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include "tools/bench/load.h"
+#include "tools/bench/report.h"
 
-static double fork_floor(size_t bytes, unsigned rounds)
+#include <string.h>
+
+enum column {
+	MB,
+	THREADS,
+	DIRTY,
+	ROUNDS,
+	FLOOR,
+	FIRST,
+	LAST,
+	P99,
+	MAX,
+	NOTICED,
+	LATENCY,
+	REAPED,
+	FAILED
+};
+static const struct report_column columns[] = {
+	[MB] = {"mb", "MB", 6, 0},
+	[THREADS] = {"threads", "threads", 8, 0},
+	[DIRTY] = {"dirty_percent", "dirty %", 8, 0},
+	[ROUNDS] = {"rounds", "rounds", 7, 0},
+	[FLOOR] = {"floor_usec", "floor", 8, 0},
+	[FIRST] = {"first_usec", "| first", 9, 0},
+	[LAST] = {"last_usec", "last", 8, 0},
+	[P99] = {"last_p99_usec", "p99", 8, 0},
+	[MAX] = {"last_max_usec", "max", 8, 0},
+	[NOTICED] = {"noticed_usec", "| noticed", 11, 0},
+	[LATENCY] = {"engine_usec", "engine", 8, 0},
+	[REAPED] = {"reaped_usec", "reaped", 8, 0},
+	[FAILED] = {"failed", "failed", 8, 0},
+};
+enum choice { CAUSE };
+static const struct report_choice choices[] = {
+	[CAUSE] = {"cause", "how the process ends: by a null pointer, or by kill -9",
+		{"segv", "kill"}},
+};
+
+static bool one(
+	struct load *l, const struct report_options *o, size_t dirty_pages, struct twin_swap *ret)
 {
-	struct bench_stats s = {0};
-	double median;
-	pid_t pid;
-	int raw, result[2];
+	struct twin_checkpoint cp;
+	int r;
 
-	if (pipe(result) < 0)
-		return 0;
-	/* A process of its own size, so that only its pages are counted. */
-	pid = fork();
-	if (pid == 0) {
-		uint8_t *m = mmap(
-			NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		memset(m, 1, bytes);
-		for (unsigned i = 0; i < rounds; i++) {
-			nsec_t t0 = now_nsec();
-			pid_t c = fork();
-			if (c == 0)
-				_exit(0);
-			bench_add(&s, (double)(now_nsec() - t0) / 1e3);
-			(void)waitpid(c, &raw, 0);
-			m[(i * 4096) % bytes]++;
-		}
-		median = bench_quantile(&s, 0.5);
-		_exit(write(result[1], &median, sizeof(median)) != sizeof(median));
-	}
-	if (read(result[0], &median, sizeof(median)) != sizeof(median))
-		median = 0;
-	(void)waitpid(pid, &raw, 0);
-	close(result[0]);
-	close(result[1]);
-	return median;
+	for (unsigned i = 0; (r = twin_checkpoint(l->engine, true, &cp)) < 0; i++)
+		if (i == 20)
+			bench_die("no checkpoint", twin_reason(l->engine));
+	if (dirty_pages)
+		load_do(l, LOAD_TOUCH, dirty_pages);
+	if (strcmp(o->choice[CAUSE], "kill") == 0)
+		load_kill(l);
+	else
+		load_crash(l);
+	if (twin_swap(l->engine, 0, ret) == 0)
+		return true;
+	fprintf(stderr, "swap: %s\n", twin_reason(l->engine));
+	return false;
 }
 
-static void measure(size_t mb, unsigned threads, unsigned rounds)
+static void measure(
+	struct load *l, unsigned dirty, const struct report_options *o, struct report *r)
 {
-	struct twin_config config = {.generations = 1};
-	struct bench_load load = {.bytes = mb << 20, .threads = threads, .beat_usec = 1000};
-	struct bench_stats freeze = {0}, swap = {0}, gap = {0}, reap = {0};
-	struct twin_engine *e;
-	struct bench_shared *shared;
-	unsigned good = 0;
+	struct bench_stats floors = {0}, first = {0}, last = {0}, noticed = {0}, latency = {0},
+			   reaped = {0};
+	double row[ELEMENTSOF(columns)] = {
+		[MB] = (double)(l->bytes >> 20), [THREADS] = l->threads, [DIRTY] = dirty};
+	nsec_t end = now_nsec() + (nsec_t)(o->seconds * NSEC_PER_SEC);
 
-	if (twin_engine_new(&config, &e) < 0)
-		exit(1);
-	shared = bench_start(e, &load);
-	for (unsigned i = 0; i < rounds; i++) {
-		struct twin_checkpoint cp;
+	for (unsigned i = 0; i < o->rounds && (i < 5 || now_nsec() < end); i++) {
 		struct twin_swap sw;
-		int r = twin_checkpoint(e, true, &cp);
+		nsec_t t_first, t_last;
 
-		if (r < 0) {
-			fprintf(stderr, "checkpoint: %s\n", twin_reason(e));
-			continue;
+		bench_add(&floors, load_do(l, LOAD_REMAKE, 0));
+		if (!one(l, o, (l->bytes >> 12) * dirty / 100, &sw)) {
+			row[FAILED]++;
+			break;
 		}
-		bench_add(&freeze, (double)cp.freeze / 1e3);
-		bench_wait_beats(e, shared, 3);
-		atomic_store(&shared->longest, 0);
-		twin_kill(e, SIGSEGV);
-		bench_wait(e, TWIN_EVENT_FATAL);
-		r = twin_swap(e, 0, &sw);
-		if (r < 0) {
-			fprintf(stderr, "swap: %s\n", twin_reason(e));
-			exit(1);
-		}
-		good++;
-		bench_wait_beats(e, shared, 3);
-		bench_add(&swap, (double)sw.latency / 1e3);
-		bench_add(&reap, (double)sw.reaped / 1e3);
-		bench_add(&gap, (double)atomic_load(&shared->longest) / 1e3);
+		load_stamps(l, &t_first, &t_last);
+		bench_add(&first, t_first);
+		bench_add(&last, t_last);
+		bench_add(&noticed, sw.begun - l->shared->fault);
+		bench_add(&latency, sw.latency);
+		bench_add(&reaped, sw.reaped);
 	}
-	printf("%6zu %4u | %8.0f | %8.0f %8.0f %8.0f | %8.0f %8.0f %8.0f %8.0f | %8.0f | %u/%u\n",
-		mb, threads, fork_floor(mb << 20, rounds), bench_quantile(&freeze, .5),
-		bench_quantile(&freeze, .99), bench_quantile(&freeze, 1), bench_quantile(&reap, .5),
-		bench_quantile(&swap, .5), bench_quantile(&swap, .99), bench_quantile(&swap, 1),
-		bench_quantile(&gap, .5), good, rounds);
-	fflush(stdout);
-	bench_stop(e);
-	twin_engine_free(e);
+	row[ROUNDS] = (double)last.n;
+	row[FLOOR] = bench_quantile(&floors, .5);
+	row[FIRST] = bench_quantile(&first, .5);
+	row[LAST] = bench_quantile(&last, .5);
+	row[P99] = bench_quantile(&last, .99);
+	row[MAX] = bench_quantile(&last, 1);
+	row[NOTICED] = bench_quantile(&noticed, .5);
+	row[LATENCY] = bench_quantile(&latency, .5);
+	row[REAPED] = bench_quantile(&reaped, .5);
+	report_row(r, row);
+	bench_clear(&floors);
+	bench_clear(&first);
+	bench_clear(&last);
+	bench_clear(&noticed);
+	bench_clear(&latency);
+	bench_clear(&reaped);
+	if (row[FAILED] > 0)
+		bench_die("a swap failed", twin_reason(l->engine));
 }
 
 int main(int argc, char **argv)
 {
-	unsigned rounds = argc > 1 ? (unsigned)atoi(argv[1]) : 50;
-	const size_t sizes[] = {10, 100, 500};
-	const unsigned threads[] = {1, 4, 16};
+	struct report_options o = {.rounds = 200,
+		.seconds = 3,
+		.mb = {{10, 100, 1024, 4096}, 4},
+		.threads = {{1, 4, 16, 64}, 4},
+		.dirty = {{0, 10, 50}, 3}};
+	const struct report_options quick = {.rounds = 50,
+		.seconds = 1,
+		.mb = {{10, 100}, 2},
+		.threads = {{1, 4, 16}, 3},
+		.dirty = {{0, 50}, 2}};
+	const struct twin_config config = {.generations = 1};
+	struct report r;
 
-	bench_realtime();
-	printf("all times in microseconds; %u rounds each; gap includes the load's own pause of 1 "
-	       "ms\n"
-	       "    MB  thr |     fork | freeze m      p99      max |  reaped swap med      p99"
-	       "      max | gap med | good\n",
-		rounds);
-	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
-		for (size_t k = 0; k < sizeof(threads) / sizeof(*threads); k++)
-			measure(sizes[i], threads[k], rounds);
+	report_options(argc, argv,
+		"bench swap: from a fault to the twin\n"
+		"Times in microseconds, the median where nothing else is said. first, last: from\n"
+		"the fault to the first and to the last thread's next instruction, as the process\n"
+		"sees it; p99, max: of last. floor: a process of as many threads in the same\n"
+		"memory made, killed and reaped by plain calls. noticed: until the engine saw\n"
+		"it; engine: from then on until it had let the last thread go, by its own word;\n"
+		"reaped: of that, until the old threads were gone.",
+		choices, ELEMENTSOF(choices), &quick, &o);
+	bench_prepare();
+	report_begin(&r, "swap", &o, choices, ELEMENTSOF(choices), columns, ELEMENTSOF(columns));
+	for (unsigned i = 0; i < o.mb.n; i++) {
+		struct load l;
+
+		load_start(&l, &config, o.mb.items[i] << 20);
+		for (unsigned k = 0; k < o.threads.n; k++) {
+			load_threads(&l, (unsigned)o.threads.items[k]);
+			for (unsigned d = 0; d < o.dirty.n; d++)
+				measure(&l, (unsigned)o.dirty.items[d], &o, &r);
+		}
+		load_stop(&l);
+	}
+	report_end(&r);
 	return 0;
 }
