@@ -253,6 +253,9 @@ bool signals_in_crash_handler(struct twin_engine *e);
 void schedule_read(pid_t tid, struct schedule *ret);
 void schedule_boost(pid_t tid);
 void schedule_restore(pid_t tid, const struct schedule *attr);
+/* What is to tear down memory: a gigabyte takes tens of milliseconds, for which the node and a
+ * twin that begins to run must not wait. */
+void schedule_last(pid_t tid);
 
 /* freeze.c */
 _must_check_ int engine_freeze(struct twin_engine *e);

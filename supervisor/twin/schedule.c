@@ -22,6 +22,14 @@ void schedule_boost(pid_t tid)
 		return;
 }
 
+void schedule_last(pid_t tid)
+{
+	struct sched_param none = {0};
+
+	if (sched_setscheduler(tid, SCHED_IDLE, &none) < 0)
+		return;
+}
+
 void schedule_restore(pid_t tid, const struct schedule *attr)
 {
 	struct schedule a = *attr;
