@@ -261,6 +261,11 @@ static void pull_dependents(struct node *n, enum job_type t)
 		if (!node_is_settled(d) || d->job)
 			pull_dependents(d, t);
 	}
+	for (size_t i = 0; i < n->parts.n; i++) {
+		struct node *d = n->parts.items[i];
+		if (!node_is_settled(d) || d->job)
+			pull_dependents(d, t);
+	}
 }
 
 static void collect(struct manager *m, enum job_type type, struct node *n)

@@ -173,7 +173,8 @@ static int check_request(
 		return 0;
 	case KEEPER_REQ_CHECKPOINT:
 	case KEEPER_REQ_DROP_TWIN:
-		/* Neither needs a twin, only a node that could have one: busy, not NoTwin. */
+	case KEEPER_REQ_RELOAD:
+		/* None of them needs a twin, only a node that runs: busy, not NoTwin. */
 		return node_is_up(n) ? 0 : -ESRCH;
 	default:
 		return -EINVAL;

@@ -118,8 +118,8 @@ struct node *manager_find_pid(struct manager *m, pid_t pid);
 /* Queue a job (and what it pulls in); *ret_job is owned by the manager. mode: "replace" "fail". */
 _must_check_ int manager_add_job(struct manager *m, enum job_type type, struct node *n,
 	const char *mode, struct job **ret_job, const char **ret_error_name);
-/* Send KEEPER_REQ_CHECKPOINT, _FAILOVER, _DROP_TWIN or _KILL; the answer comes by node_reply
- * with *ret_serial, also where the keeper dies before it answers (-ECONNRESET). */
+/* Send KEEPER_REQ_CHECKPOINT, _FAILOVER, _DROP_TWIN, _RELOAD or _KILL; the answer comes by
+ * node_reply with *ret_serial, also where the keeper dies before it answers (-ECONNRESET). */
 _must_check_ int manager_request(struct manager *m, struct node *n, enum keeper_msg_type req,
 	int signal, uint64_t *ret_serial, const char **ret_error_name);
 unsigned manager_count(const struct manager *m, bool (*match)(const struct node *));

@@ -8,6 +8,7 @@
 
 #include "supervisor/base/log.h"
 #include "supervisor/base/wait_status.h"
+#include "supervisor/consequence.h"
 #include "supervisor/manager.h"
 #include "supervisor/order.h"
 #include "supervisor/orphan.h"
@@ -210,6 +211,7 @@ void node_set_state(struct node *n, enum node_state s)
 	}
 	if (m->events.node_changed)
 		m->events.node_changed(n, m->events_userdata);
+	consequence_of_state(n);
 	manager_kick(m);
 }
 

@@ -57,6 +57,10 @@ struct node {
 	/* Written by order_resolve(). before, required_by and wanted_by are the reverses, so
 	 * that Before= of one unit is found in after of the other. */
 	struct node_list after, before, requires, required_by, wants, wanted_by;
+	struct node_list bound_by, parts;      /* reverses of BindsTo= and PartOf= */
+	struct node_list on_failure, failsafe; /* of this unit */
+	struct node_list dependents;           /* who hears of its failovers: consequence.c */
+	bool failsafe_on;                      /* .failsafe was started because of this node */
 	char *missing_requires; /* first Requires= that names no usable unit; NULL: none */
 	unsigned mark;          /* scratch of order.c and job.c, meaningless between calls */
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "supervisor/base/log.h"
+#include "supervisor/consequence.h"
 #include "supervisor/manager.h"
 #include "supervisor/node.h"
 #include "supervisor/orphan.h"
@@ -43,7 +44,7 @@ static const enum verdict verdicts[_NODE_STATE_MAX][_KEEPER_MSG_MAX] = {
 	[NODE_FAILED] = ROW_DOWN,
 };
 /* A new state or message has to be thought about here. */
-_Static_assert(_NODE_STATE_MAX == 8 && _KEEPER_MSG_MAX == 10, "verdicts[][] needs a new line");
+_Static_assert(_NODE_STATE_MAX == 8 && _KEEPER_MSG_MAX == 11, "verdicts[][] needs a new line");
 
 /* The wall-clock time of a moment on the monotonic clock. */
 static usec_t to_realtime(usec_t monotonic)
@@ -130,6 +131,7 @@ static void take_failover(struct node *n, const struct keeper_msg *msg)
 	log_failover(n, &msg->failover);
 	if (m->events.node_failover)
 		m->events.node_failover(n, &msg->failover, m->events_userdata);
+	consequence_of_failover(n, &msg->failover);
 	tell_twin(n);
 	tell_node(n);
 }

@@ -85,10 +85,71 @@ static int resolve_needs(struct manager *m, struct node *n)
 	return r;
 }
 
+/* One list of names: found is called with each node that they name. */
+static int resolve_names(struct manager *m, struct node *n, const char *key, char **names,
+	int (*found)(struct node *n, struct node *o))
+{
+	int r = 0;
+
+	for (char **name = names; *name; name++) {
+		struct node *o = resolve(m, *name);
+
+		if (!o || !o->unit)
+			log_node(LOG_NOTICE, n->id, "%s=%s: %s, ignored", key, *name,
+				o ? "that unit did not load" : "no such unit");
+		else if (o != n && found(n, o) < 0)
+			r = -ENOMEM;
+	}
+	return r;
+}
+
+static int add_bound(struct node *n, struct node *o)
+{
+	return list_add(&o->bound_by, n);
+}
+
+static int add_part(struct node *n, struct node *o)
+{
+	return list_add(&o->parts, n);
+}
+
+static int add_on_failure(struct node *n, struct node *o)
+{
+	return list_add(&n->on_failure, o);
+}
+
+static int add_failsafe(struct node *n, struct node *o)
+{
+	return list_add(&n->failsafe, o);
+}
+
+static int add_dependent(struct node *n, struct node *o)
+{
+	return list_add(&n->dependents, o);
+}
+
+static int resolve_consequences(struct manager *m, struct node *n)
+{
+	const struct unit *u = n->unit;
+	int r = 0;
+
+	for (size_t i = 0; i < n->requires.n; i++)
+		if (list_add(&n->requires.items[i]->dependents, n) < 0)
+			r = -ENOMEM;
+	if (resolve_names(m, n, "BindsTo", u->binds_to, add_bound) < 0 ||
+		resolve_names(m, n, "PartOf", u->part_of, add_part) < 0 ||
+		resolve_names(m, n, "OnFailure", u->on_failure, add_on_failure) < 0 ||
+		resolve_names(m, n, "FailsafeUnit", u->failover.failsafe, add_failsafe) < 0 ||
+		resolve_names(m, n, "Notify", u->failover.notify, add_dependent) < 0)
+		r = -ENOMEM;
+	return r;
+}
+
 void order_clear(struct node *n)
 {
-	struct node_list *lists[] = {
-		&n->after, &n->before, &n->requires, &n->required_by, &n->wants, &n->wanted_by};
+	struct node_list *lists[] = {&n->after, &n->before, &n->requires, &n->required_by,
+		&n->wants, &n->wanted_by, &n->bound_by, &n->parts, &n->on_failure, &n->failsafe,
+		&n->dependents};
 
 	for (size_t i = 0; i < ELEMENTSOF(lists); i++) {
 		free(lists[i]->items);
@@ -110,6 +171,8 @@ int order_resolve(struct manager *m)
 		if ((k = resolve_order(m, n)) < 0)
 			r = k;
 		if ((k = resolve_needs(m, n)) < 0)
+			r = k;
+		if ((k = resolve_consequences(m, n)) < 0)
 			r = k;
 	}
 	return r;

@@ -210,6 +210,8 @@ _Noreturn void child_run(
 		f.step = SPAWN_EXEC;
 		/* Each descriptor is born close-on-exec; this is for what others leave open. */
 		(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
+		if (c == &p->unit->exec_start && p->event_fd >= 0)
+			(void)fcntl(p->event_fd, F_SETFD, 0);
 		sigemptyset(&none);
 		(void)sigprocmask(SIG_SETMASK, &none, NULL);
 		execve(c->argv[0], c->argv, p->environment);

@@ -45,8 +45,10 @@ static void on_child(struct keeper *k, const struct twin_event *e)
 
 	if (e->pid == k->spawned.anchor)
 		k->spawned.anchor = 0;
-	if (e->pid != k->pre_pid)
+	if (e->pid != k->pre_pid) {
+		(void)reload_ended(k, e->pid, e->status);
 		return;
+	}
 	start_check_exec(k);
 	/* What it has left in its session is not for the node to live with (systemd.service(5)).
 	 * It led the group: reaped, it leaves the number to nobody but the group's members. */

@@ -249,6 +249,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	note_prevented_end(k, in);
 	listen_probe_start(k);
 	log_failover(k, &r, in->address);
+	event_fd_tell(&k->event_fd, &r);
 	send_failover(k, &r);
 	report_reply(&k->report, in->serial, 0, "twin took over");
 	guard_report_state(k);

@@ -166,6 +166,8 @@ void guard_settle(struct keeper *k)
 	spawned_close(&k->spawned);
 	arm_stop(&k->arm);
 	listen_probe_stop(k);
+	reload_cancel(k);
+	event_fd_close(&k->event_fd);
 
 	if (k->want_up && policy_wants_restart(k->unit->restart, k->result)) {
 		guard_expire_in(k, policy_restart_delay(k->unit, k->restarts_in_row++));
@@ -330,6 +332,8 @@ void guard_init(struct keeper *k)
 	k->state = NODE_DEAD;
 	k->want_up = true;
 	k->spawned = (struct spawned)SPAWNED_NONE;
+	k->event_fd = (struct event_fd)EVENT_FD_NONE;
+	reload_init(k);
 	ev_init(&k->state_timer, on_state_timer);
 	ev_init(&k->quit_timer, on_quit_timer);
 	ev_prepare_init(&k->quit_prepare, on_quit_prepare);

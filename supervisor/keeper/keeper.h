@@ -15,8 +15,10 @@
 #include "probes/watchdog.h"
 #include "supervisor/base/log.h"
 #include "supervisor/keeper/arm.h"
+#include "supervisor/keeper/event_fd.h"
 #include "supervisor/keeper/machine.h"
 #include "supervisor/keeper/policy.h"
+#include "supervisor/keeper/reload.h"
 #include "supervisor/keeper/report.h"
 #include "supervisor/keeper/spawn.h"
 #include "supervisor/twin/twin.h"
@@ -28,6 +30,8 @@ struct keeper {
 	struct report report;
 	struct arm arm;
 	struct watchdog watchdog;
+	struct reload reload;
+	struct event_fd event_fd; /* [Failover] EventFD= */
 
 	int control_fd; /* -1: the supervisor is gone */
 	int notify_fd;  /* -1: none could be made */

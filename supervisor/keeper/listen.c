@@ -192,6 +192,9 @@ static void take_request(struct keeper *k, const struct keeper_msg *m)
 	case KEEPER_REQ_KILL:
 		request_kill(k, m->serial, m->signal);
 		break;
+	case KEEPER_REQ_RELOAD:
+		reload_request(k, m->serial);
+		break;
 	default:
 		log_node(LOG_WARNING, k->unit->id, "supervisor sent \"%s\", which is no request",
 			keeper_msg_type_to_string(m->type));

@@ -212,6 +212,7 @@ int spawn_plan_new(const struct unit *u, const char *notify_path, struct spawn_p
 	ret_why[0] = '\0';
 	if (p) {
 		p->unit = u;
+		p->event_fd = -1;
 		r = fill(p, notify_path, ret_why, ret_exit_status);
 	} else {
 		r = -ENOMEM;
@@ -225,6 +226,12 @@ int spawn_plan_new(const struct unit *u, const char *notify_path, struct spawn_p
 	}
 	*ret = p;
 	return 0;
+}
+
+int spawn_plan_set_event_fd(struct spawn_plan *p, int fd)
+{
+	p->event_fd = fd;
+	return env_setf(&p->environment, "TWINIT_EVENT_FD=%d", fd);
 }
 
 void spawn_plan_free(struct spawn_plan *p)

@@ -57,6 +57,7 @@ static const char *const keeper_msg_names[_KEEPER_MSG_MAX] = {
 	[KEEPER_REQ_FAILOVER] = "request-failover",
 	[KEEPER_REQ_DROP_TWIN] = "drop-twin",
 	[KEEPER_REQ_KILL] = "kill",
+	[KEEPER_REQ_RELOAD] = "reload",
 };
 
 #define NAME_OF(table, i) ((size_t)(i) < ELEMENTSOF(table) ? (table)[i] : NULL)
@@ -147,6 +148,7 @@ static int check_msg(struct keeper_msg *m)
 	case KEEPER_REQ_FAILOVER:
 	case KEEPER_REQ_DROP_TWIN:
 	case KEEPER_REQ_KILL:
+	case KEEPER_REQ_RELOAD:
 		return 0;
 	case _KEEPER_MSG_MAX:
 		break;

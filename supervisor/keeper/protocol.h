@@ -22,7 +22,7 @@
 #include "config/clock.h"
 #include "config/macro.h"
 
-#define KEEPER_PROTOCOL_VERSION 2u
+#define KEEPER_PROTOCOL_VERSION 3u
 #define KEEPER_TEXT_MAX 256
 #define KEEPER_GENERATIONS_MAX 8
 
@@ -80,6 +80,7 @@ enum keeper_msg_type {
 	KEEPER_REQ_FAILOVER,   /* let the twin take over now, cause "requested"; reply when done */
 	KEEPER_REQ_DROP_TWIN,  /* drop all generations until the next interval */
 	KEEPER_REQ_KILL,       /* .signal to the active */
+	KEEPER_REQ_RELOAD,     /* ExecReload=; reply when it has ended */
 	_KEEPER_MSG_MAX
 };
 

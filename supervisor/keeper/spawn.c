@@ -38,7 +38,9 @@ void spawn_failure_format(const struct spawn_failure *f, const struct unit *u,
 
 	switch (f->step) {
 	case SPAWN_EXEC:
-		key = command == &u->exec_start ? "ExecStart=" : "ExecStartPre=";
+		key = command == &u->exec_start    ? "ExecStart="
+		      : command == &u->exec_reload ? "ExecReload="
+						   : "ExecStartPre=";
 		value = command->argv[0];
 		break;
 	case SPAWN_CHDIR:

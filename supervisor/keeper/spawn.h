@@ -53,6 +53,7 @@ struct spawn_plan {
 	gid_t gid;
 	gid_t *groups;
 	size_t n_groups;
+	int event_fd; /* that the node inherits; -1: none */
 };
 /* On failure ret_why holds one sentence and *ret_exit_status systemd's status for it. */
 _must_check_ int spawn_plan_new(const struct unit *u, const char *notify_path,
@@ -70,6 +71,9 @@ struct spawned {
 	{                                                                                          \
 		.go_fd = -1, .status_fd = -1                                                       \
 	}
+
+/* The node inherits fd, and has its number in $TWINIT_EVENT_FD. */
+_must_check_ int spawn_plan_set_event_fd(struct spawn_plan *p, int fd);
 
 /* The node, waiting for spawn_release(). */
 _must_check_ int spawn_node(const struct spawn_plan *p, struct spawned *ret);

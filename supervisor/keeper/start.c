@@ -189,6 +189,15 @@ void start_begin(struct keeper *k, _unused_ const struct guard_input *in)
 		guard_settle(k);
 		return;
 	}
+	if (u->failover.event_fd) {
+		r = event_fd_open(&k->event_fd);
+		if (r == 0)
+			r = spawn_plan_set_event_fd(k->plan, k->event_fd.node);
+		if (r < 0) {
+			broke(k, r, "EventFD=");
+			return;
+		}
+	}
 	if (u->type == UNIT_NOTIFY && k->notify_fd < 0) {
 		guard_blame(k, RESULT_RESOURCES, "Type=notify: no notification socket");
 		guard_settle(k);

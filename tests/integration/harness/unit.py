@@ -2,9 +2,10 @@
 """Unit files out of keyword arguments."""
 SECTIONS = {
     "Unit": ("Description", "After", "Before", "Requires", "Wants", "StartLimitIntervalSec",
-             "StartLimitBurst"),
+             "StartLimitBurst", "BindsTo", "PartOf", "OnFailure"),
     "Install": ("WantedBy",),
     "Twin": ("Enabled", "Interval", "Generations", "QuietWindow"),
+    "Failover": ("StableSec", "FailsafeUnit", "Notify", "OnDependencyFailover", "EventFD"),
 }
 SECTION_OF = {key: section for section, keys in SECTIONS.items() for key in keys}
 
@@ -14,7 +15,7 @@ def unit(exec_start, **settings):
     settings = {"ExecStart": exec_start, "Enabled": "no", "WantedBy": "default.target",
                 "TimeoutStopSec": "10s", **settings}
     text = "# SPDX-License-Identifier: Apache-2.0\n"
-    for section in ("Unit", "Service", "Twin", "Install"):
+    for section in ("Unit", "Service", "Twin", "Failover", "Install"):
         text += f"[{section}]\n"
         for key, value in settings.items():
             if SECTION_OF.get(key, "Service") != section or value is None:

@@ -3,12 +3,16 @@
 
 counter.py ADDRESS [--threads=N] [--notify] [--watchdog] [--gate=PIPE] [--children]
 
+A SIGHUP counts as one.
+
 ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
-env NAME, children (how many have come and gone), exit STATUS, signal NUMBER, exec, and hang (which
+env NAME, children (how many have come and gone), event (the next datagram of $TWINIT_EVENT_FD, its
+lines parted by blanks), exit STATUS, signal NUMBER, exec, and hang (which
 never answers, and sends no WATCHDOG=1 any more).
 """
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -41,6 +45,9 @@ def answer(words):
         return " ".join(str(t.native_id) for t in threading.enumerate())
     if words[0] == "env":
         return os.environ.get(words[1], "")
+    if words[0] == "event":
+        with socket.socket(fileno=os.dup(int(os.environ["TWINIT_EVENT_FD"]))) as s:
+            return s.recv(1000).decode().replace("\n", " ")
     if words[0] == "hang":
         threading.Event().wait()
     if words[0] == "exit":
@@ -99,8 +106,14 @@ def serve(server, timeout):
                 clients[fd].sendall((answer(line.split()) + "\n").encode())
 
 
+def on_hangup(_signum, _frame):
+    global count
+    count += 1
+
+
 def main():
     options = sys.argv[2:]
+    signal.signal(signal.SIGHUP, on_hangup)
     for o in options:
         if o.startswith("--threads="):
             for _ in range(int(o.split("=")[1])):
