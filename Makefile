@@ -61,7 +61,7 @@ HELPERS := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard 
 ROS_NODES := $(patsubst tests/ros/%.cpp,$(B)/tests/ros/%,$(wildcard tests/ros/*.cpp))
 # tools/bench/%.c is a program, but for what they share.
 BENCH_SHARED := tools/bench/load.c tools/bench/report.c
-BENCHES := $(patsubst tools/bench/%.c,$(B)/tools/bench/%,$(filter-out $(BENCH_SHARED),$(wildcard tools/bench/*.c)))
+BENCHES := $(patsubst tools/bench/%.c,$(B)/tools/bench/%,$(filter-out $(BENCH_SHARED) tools/bench/node.c,$(wildcard tools/bench/*.c)))
 
 all: $(PROGRAMS)
 
@@ -124,6 +124,9 @@ $(B)/tests/integration/%: tests/integration/%.c Makefile
 $(B)/tests/ros/%: tests/ros/%.cpp Makefile
 	@mkdir -p $(@D)
 	$(CXX) -O2 -g -Wall -Wextra -MMD -MP -o $@ $< $$($(PKG_CONFIG) --cflags --libs roscpp sensor_msgs)
+$(B)/tools/bench/node: tools/bench/node.c Makefile
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) -pthread -MMD -MP -o $@ $<
 $(B)/tools/bench/%: $(B)/tools/bench/%.o $(call obj,$(BENCH_SHARED)) $(call lib,twin) $(call lib,base) $(call lib,config)
 	$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tools/bench/%.o
@@ -158,9 +161,10 @@ lint: lint-packages
 	tools/lint $(C_FILES) -- $(SH_FILES)
 
 # BENCH_FLAGS=--quick for a first look.
-bench: $(BENCHES)
+bench: $(BENCHES) $(B)/tools/bench/node all
 	$(B)/tools/bench/freeze $(BENCH_FLAGS)
 	$(B)/tools/bench/swap $(BENCH_FLAGS)
+	TWINIT_BUILD=$(B) tools/bench/overhead.py $(BENCH_FLAGS)
 
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR)/units \

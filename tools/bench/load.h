@@ -37,6 +37,7 @@ struct load_shared {
 	enum load_order what;
 	uint64_t arg;
 	nsec_t result, fault;
+	volatile int *nowhere;                    /* NULL */
 	_Atomic uint64_t stamp[LOAD_THREADS_MAX]; /* nsec_t; the main thread's is the first */
 };
 

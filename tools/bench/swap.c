@@ -49,9 +49,8 @@ static bool one(
 	struct load *l, const struct report_options *o, size_t dirty_pages, struct twin_swap *ret)
 {
 	struct twin_checkpoint cp;
-	int r;
 
-	for (unsigned i = 0; (r = twin_checkpoint(l->engine, true, &cp)) < 0; i++)
+	for (unsigned i = 0; twin_checkpoint(l->engine, true, &cp) < 0; i++)
 		if (i == 20)
 			bench_die("no checkpoint", twin_reason(l->engine));
 	if (dirty_pages)
