@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
+#include "supervisor/twin/generations.h"
 #include "supervisor/twin/procfs.h"
 
 /*
@@ -344,6 +345,15 @@ static int check_possible(struct twin_engine *e)
 	return 0;
 }
 
+static void drop_one(struct twin_engine *e)
+{
+	uint64_t numbers[TWIN_GENERATIONS_MAX + 1];
+
+	for (unsigned i = 0; i < e->n_twins; i++)
+		numbers[i] = e->twins[i]->number;
+	twin_slot_clear(e, generation_to_drop(numbers, e->n_twins));
+}
+
 int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *ret)
 {
 	struct twin *w = e->twins[e->n_twins];
@@ -394,9 +404,9 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		e->twins[i] = e->twins[i - 1];
 	e->twins[0] = w;
 	e->n_twins++;
-	e->n_checkpoints++;
+	w->number = e->n_checkpoints++;
 	while (e->n_twins > e->config.generations)
-		twin_slot_clear(e, e->n_twins - 1);
+		drop_one(e);
 	*ret = cp;
 	return 0;
 }

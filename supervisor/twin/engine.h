@@ -97,6 +97,7 @@ struct twin {
 	int pidfd, fd_dir;
 	bool quiet; /* at the checkpoint */
 	nsec_t at;
+	uint64_t number; /* of the checkpoint */
 	unsigned n_threads;
 	struct twin_thread *threads; /* [0] is the leader */
 	size_t threads_allocated;

@@ -57,7 +57,7 @@ struct twin_event {
 };
 
 struct twin_config {
-	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX */
+	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
 	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
 };
 
