@@ -28,7 +28,8 @@
 	X(LastFailoverLatencyUSec, U64, EMITS, n->last_failover.latency / NSEC_PER_USEC)           \
 	X(LastFailoverRollbackUSec, U64, EMITS, n->last_failover.rollback)                         \
 	X(LastFailoverGeneration, U32, EMITS, n->last_failover.generation)                         \
-	X(LastFailoverDetail, TEXT, EMITS, n->last_failover.detail)
+	X(LastFailoverDetail, TEXT, EMITS, n->last_failover.detail)                                \
+	X(LastFailoverFault, TEXT, EMITS, n->last_failover.fault)
 /* clang-format on */
 
 static int get_pids(PROPERTY_GETTER_ARGS);

@@ -16,6 +16,7 @@ static void on_fatal(struct keeper *k, const struct twin_event *e, nsec_t seen)
 				  .signal = e->signal,
 				  .core = e->core,
 				  .address = e->fault_address,
+				  .instruction = e->instruction,
 			  });
 }
 

@@ -15,6 +15,7 @@ struct attempt {
 	bool tried;      /* the engine was asked, and the active is no more */
 	int error;       /* of the last try */
 	const char *why; /* no twin was usable: in words */
+	struct fault fault;
 	char reason[TWIN_REASON_MAX];
 };
 
@@ -53,19 +54,65 @@ static int before_the_hang(const struct keeper *k, int generation)
 	return generation;
 }
 
+static enum node_result cause_of(const struct keeper *k, const struct guard_input *in)
+{
+	struct wait_event e;
+
+	switch (in->event) {
+	case GUARD_FATAL:
+		return RESULT_SIGNAL; /* no core was written, and with luck none will be */
+	case GUARD_ENDED:
+		e = wait_classify((struct wait_status){in->status}, false);
+		return policy_result_of_end(&k->unit->success_exit_status, &e);
+	case GUARD_FAILOVER:
+		return RESULT_REQUESTED;
+	default:
+		return in->cause;
+	}
+}
+
+static struct fault fault_of(const struct keeper *k, const struct guard_input *in)
+{
+	struct wait_event e;
+
+	switch (in->event) {
+	case GUARD_FATAL:
+		if (!in->instruction)
+			break;
+		return (struct fault){.cause = RESULT_SIGNAL,
+			.number = in->signal,
+			.instruction = in->instruction,
+			.address = in->address};
+	case GUARD_ENDED:
+		e = wait_classify((struct wait_status){in->status}, false);
+		if (e.kind != WAIT_EXITED)
+			break;
+		return (struct fault){.cause = cause_of(k, in), .number = e.exit_status};
+	case GUARD_HANG:
+		return (struct fault){.cause = in->cause};
+	default:
+		break;
+	}
+	return (struct fault){.cause = RESULT_SUCCESS};
+}
+
 static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in, struct attempt *a)
 {
 	/* WATCHDOG=trigger is told at once; silence takes a period to be noticed. */
 	bool silent = in->event == GUARD_HANG && !k->watchdog.triggered;
+	usec_t within = k->unit->failover.stable + (silent ? k->watchdog.period : 0);
 	int generation = 0, left;
 
+	a->fault = fault_of(k, in);
+	/* On the same path into the same fault: that it took longer is no sign of health. */
+	if (fault_is_same(&a->fault, &k->faults.last))
+		within *= LADDER_SAME_FAULT;
 	a->error = -ENODATA;
 	a->why = may_not_swap(k);
 	if (a->why)
 		return;
 	if (in->event != GUARD_FAILOVER)
-		generation = ladder_failure(&k->ladder, twin_count(k->engine),
-			k->unit->failover.stable + (silent ? k->watchdog.period : 0), now_usec());
+		generation = ladder_failure(&k->ladder, twin_count(k->engine), within, now_usec());
 	if (generation < 0) {
 		a->why = "the twins failed again at once, three times in a row";
 		return;
@@ -88,23 +135,6 @@ static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in,
 		if (left == 0)
 			return;
 		generation = MIN2(generation, left - 1);
-	}
-}
-
-static enum node_result cause_of(const struct keeper *k, const struct guard_input *in)
-{
-	struct wait_event e;
-
-	switch (in->event) {
-	case GUARD_FATAL:
-		return RESULT_SIGNAL; /* no core was written, and with luck none will be */
-	case GUARD_ENDED:
-		e = wait_classify((struct wait_status){in->status}, false);
-		return policy_result_of_end(&k->unit->success_exit_status, &e);
-	case GUARD_FAILOVER:
-		return RESULT_REQUESTED;
-	default:
-		return in->cause;
 	}
 }
 
@@ -164,6 +194,8 @@ static void log_failover(struct keeper *k, const struct keeper_failover_report *
 	}
 	if (r->detail[0])
 		add_text(&f, r->cold ? "WHY_COLD" : "LOST", r->detail);
+	if (r->fault[0])
+		add_text(&f, "FAULT", r->fault);
 	f.list[f.n] = NULL;
 
 	if (sig)
@@ -216,6 +248,17 @@ static void describe_loss(const struct twin_swap *s, char ret[KEEPER_TEXT_MAX])
 		s->lost);
 }
 
+/* pid: a process that is laid out as the one that failed. */
+static void note_fault(
+	struct keeper *k, const struct attempt *a, pid_t pid, char ret[KEEPER_TEXT_MAX])
+{
+	struct fault f = a->fault;
+
+	fault_locate(&f, pid);
+	fault_remember(&k->faults, &f);
+	fault_format(&f, ret, KEEPER_TEXT_MAX);
+}
+
 static void took_over(struct keeper *k, const struct guard_input *in, const struct attempt *a)
 {
 	const struct twin_swap *s = &a->swap;
@@ -240,6 +283,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	};
 
 	describe_loss(s, r.detail);
+	note_fault(k, a, s->new_pid, r.fault);
 	k->main_pid = s->new_pid;
 	k->leaving = false;
 	k->arm.stopped = k->arm.refused = false;
@@ -269,6 +313,7 @@ static void go_cold(struct keeper *k, const struct guard_input *in, const struct
 		.at = in->seen / NSEC_PER_USEC,
 	};
 	k->cold_tried = a->tried;
+	note_fault(k, a, k->main_pid, k->cold.fault);
 	snprintf(k->cold.detail, sizeof(k->cold.detail), "%s", a->why ? a->why : "");
 }
 

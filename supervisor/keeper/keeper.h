@@ -16,6 +16,7 @@
 #include "supervisor/base/log.h"
 #include "supervisor/keeper/arm.h"
 #include "supervisor/keeper/event_fd.h"
+#include "supervisor/keeper/fault.h"
 #include "supervisor/keeper/machine.h"
 #include "supervisor/keeper/policy.h"
 #include "supervisor/keeper/reload.h"
@@ -60,6 +61,7 @@ struct keeper {
 	unsigned restarts_in_row;
 	struct start_limit start_limit;
 	struct ladder ladder;
+	struct fault_memory faults;
 	/* a failure that a cold restart has to make up for; .at 0: none */
 	struct keeper_failover_report cold;
 	nsec_t cold_seen;
@@ -78,7 +80,7 @@ struct guard_input {
 	nsec_t seen;
 	int signal;                          /* FATAL */
 	bool core;                           /* FATAL */
-	uint64_t address;                    /* FATAL: the faulting address */
+	uint64_t address, instruction;       /* FATAL: of the fault; 0: none */
 	int status;                          /* ENDED, PRE_FAILED: raw wait status */
 	enum node_result cause;              /* HANG */
 	uint64_t serial;                     /* FAILOVER: of the request, 0 none */

@@ -136,6 +136,7 @@ static int check_msg(struct keeper_msg *m)
 		return 0;
 	case KEEPER_MSG_FAILOVER:
 		terminate(m->failover.detail);
+		terminate(m->failover.fault);
 		if ((unsigned)m->failover.cause >= _RESULT_MAX || !is_bool(&m->failover.cold) ||
 			!is_bool(&m->failover.ok))
 			return -EBADMSG;

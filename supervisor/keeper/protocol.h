@@ -117,6 +117,7 @@ struct keeper_failover_report {
 	unsigned fds_closed, fds_replaced, epoll_changes, offsets_restored;
 	unsigned streams_kept, streams_moved, streams_torn;
 	char detail[KEEPER_TEXT_MAX]; /* what could not be kept; why no twin was usable */
+	char fault[KEEPER_TEXT_MAX];  /* fault_format(); "" for what came from outside */
 };
 struct keeper_reply {
 	int error; /* 0 or negative errno */

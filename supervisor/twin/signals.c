@@ -69,11 +69,12 @@ static void report_fatal(struct twin_engine *e, struct thread *t, int sig)
 	e->fault_seen = now_nsec();
 	e->fatal_tid = t->tid;
 	e->fatal_signal = sig;
-	if ((sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE) &&
-		ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 &&
+	if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 &&
 		arch_get_regs(t->tid, &regs) == 0) {
-		ev.fault_address = info.si_code > 0 ? (uint64_t)info.si_addr : 0;
-		ev.instruction = arch_ip(&regs);
+		bool faulted = sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE;
+		ev.fault_address = faulted && info.si_code > 0 ? (uint64_t)info.si_addr : 0;
+		/* Who is killed by another may be anywhere. */
+		ev.instruction = info.si_code > 0 || info.si_pid == e->pid ? arch_ip(&regs) : 0;
 	}
 	engine_push_event(e, &ev);
 }

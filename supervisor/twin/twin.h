@@ -52,8 +52,9 @@ struct twin_event {
 	pid_t pid, tid;
 	int signal;
 	int status;
-	bool core;                           /* FATAL: the signal's default action dumps core */
-	uint64_t fault_address, instruction; /* FATAL by SIGSEGV, SIGBUS, SIGILL, SIGFPE; else 0 */
+	bool core;              /* FATAL: the signal's default action dumps core */
+	uint64_t fault_address; /* FATAL by SIGSEGV, SIGBUS, SIGILL, SIGFPE of its own; else 0 */
+	uint64_t instruction;   /* FATAL by its own doing, abort() too; 0: somebody else sent it */
 };
 
 struct twin_config {

@@ -127,6 +127,46 @@ class Dependents(Case):
         self.wait_state("d", "inactive")
 
 
+class Faults(Case):
+    def counting(self, **settings):
+        address = f"unix:{self.path('s')}"
+        self.boot({"n": guarded(script("counter.py", address), **settings)})
+        return self.client(address), self.monitor()
+
+    def fault(self):
+        return self.bus.get("n", "LastFailoverFault", "Twin")
+
+    def test_it_is_known_again(self):
+        c, m = self.counting(StableSec="0", Generations=4)
+        self.bus.checkpoint("n")
+        for nth in range(2):
+            c.send(f"signal {signal.SIGSEGV:d}")
+            self.assertEqual(m.failover("n", nth)["result"], "success")
+            self.bus.checkpoint("n")
+            self.assertRegex(self.fault(), rf"^SIGSEGV in libc.*\+0x[0-9a-f]+ \(build-id "
+                             rf"[0-9a-f]+\), seen {nth + 1} time")
+        c.send("exit 3")
+        self.assertEqual(m.failover("n", 2)["result"], "success")
+        self.assertEqual(self.fault(), "exit status 3, seen 1 time")
+        self.bus.checkpoint("n")
+        self.crash("n")
+        self.assertEqual(m.failover("n", 3)["result"], "success")
+        self.assertEqual(self.fault(), "")
+
+    def test_the_same_path_again_ends_cold(self):
+        """A minute of health between them is none where it is the same instruction each time."""
+        c, m = self.counting(StableSec="60s", Generations=4)
+        pid = self.bus.get("n", "MainPID")
+        self.bus.checkpoint("n")
+        for nth in range(3):
+            c.send(f"signal {signal.SIGSEGV:d}")
+            self.assertEqual(m.failover("n", nth)["result"], "success")
+            self.bus.checkpoint("n")
+        c.send(f"signal {signal.SIGSEGV:d}")
+        self.assertEqual(m.failover("n", 3)["result"], "cold-restart")
+        self.assertNotEqual(self.bus.get("n", "MainPID"), pid)
+
+
 class Itself(Case):
     def test_event_fd(self):
         """The twin finds a datagram that tells it of its own swap."""

@@ -20,6 +20,8 @@ static void print_failover(const struct node_info *n)
 		printf("%s after %s\n", n->failover_result, format_span(l, n->failover_latency));
 	if (*n->failover_detail)
 		printf("            %s\n", n->failover_detail);
+	if (*n->failover_fault)
+		printf("            %s\n", n->failover_fault);
 }
 
 void print_twin(const struct node_info *n)
