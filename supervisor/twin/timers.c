@@ -2,6 +2,7 @@
 #include "supervisor/twin/timers.h"
 
 #include <errno.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +12,12 @@
 
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
+
+/* linux/prctl.h, Linux 6.15 */
+#define PR_TIMER_CREATE_RESTORE_IDS 77
+#define PR_TIMER_IDS_OFF 0
+#define PR_TIMER_IDS_ON 1
+#define PR_TIMER_IDS_GET 2
 
 /* struct sigevent as the kernel has it. */
 struct kernel_sigevent {
@@ -57,7 +64,7 @@ void timers_look(struct process_timers *t, pid_t pid)
 	while (len > 0 && p && *p) {
 		struct posix_timer timer;
 		p = parse_timer(p, &timer);
-		if (!p || t->n_posix >= POSIX_TIMERS_MAX || timer.id >= POSIX_TIMER_ID_MAX) {
+		if (!p || t->n_posix >= POSIX_TIMERS_MAX) {
 			t->incomplete = true;
 			break;
 		}
@@ -91,6 +98,14 @@ int timers_capture(struct process_timers *t, struct injection *in, bool all)
 		uint64_t args[6] = {PR_GET_CHILD_SUBREAPER};
 		r = inject_output(in, SYS_prctl, args, 1, &t->subreaper, sizeof(int));
 	}
+	if (r == 0 && all) {
+		long ring = 0;
+		r = inject_call(in, SYS_keyctl,
+			(const uint64_t[6]){
+				KEYCTL_GET_KEYRING_ID, (uint64_t)KEY_SPEC_PROCESS_KEYRING, 0},
+			&ring);
+		t->keyring = ring > 0;
+	}
 	return r;
 }
 
@@ -102,36 +117,71 @@ static const struct posix_timer *find(const struct process_timers *t, int id)
 	return NULL;
 }
 
-/* The kernel gives ids in order, so the gaps are filled for a moment. */
-static void restore_posix(const struct process_timers *t, struct leader_calls *calls)
+static void create(const struct posix_timer *p, int id, struct leader_calls *calls)
+{
+	struct kernel_sigevent ev = {.notify = SIGEV_NONE};
+	int32_t id_room = id;
+
+	if (p)
+		ev = (struct kernel_sigevent){
+			.value = p->value, .signo = p->signal, .notify = p->notify, .tid = p->tid};
+	leader_call(calls, SYS_timer_create,
+		(const uint64_t[6]){p ? (uint64_t)p->clock : CLOCK_MONOTONIC,
+			leader_data(calls, &ev, sizeof(ev)),
+			leader_data(calls, &id_room, sizeof(id_room))});
+}
+
+/* The kernel gives ids in order, so the gaps are filled for a moment; false: one is too large. */
+static bool create_in_order(const struct process_timers *t, struct leader_calls *calls)
 {
 	int last = -1;
 
 	for (unsigned i = 0; i < t->n_posix; i++)
 		last = MAX2(last, t->posix[i].id);
-	for (int id = 0; id <= last; id++) {
-		const struct posix_timer *p = find(t, id);
-		struct kernel_sigevent ev = {.notify = SIGEV_NONE};
-		int32_t id_out = 0;
-		if (p)
-			ev = (struct kernel_sigevent){.value = p->value,
-				.signo = p->signal,
-				.notify = p->notify,
-				.tid = p->tid};
-		leader_call(calls, SYS_timer_create,
-			(const uint64_t[6]){p ? (uint64_t)p->clock : CLOCK_MONOTONIC,
-				leader_data(calls, &ev, sizeof(ev)),
-				leader_data(calls, &id_out, sizeof(id_out))});
-	}
-	for (int id = 0; id <= last; id++) {
-		const struct posix_timer *p = find(t, id);
-		if (!p)
+	if (last >= POSIX_TIMER_ID_MAX)
+		return false;
+	for (int id = 0; id <= last; id++)
+		create(find(t, id), id, calls);
+	for (int id = 0; id <= last; id++)
+		if (!find(t, id))
 			leader_call(calls, SYS_timer_delete, (const uint64_t[6]){(uint64_t)id});
-		else if (p->spec[2] || p->spec[3])
+	return true;
+}
+
+/* Since Linux 6.15 a process may say which ids it wants. */
+static bool may_choose_ids(void)
+{
+	static int known;
+
+	if (!known)
+		known = prctl(PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_IDS_GET, 0, 0, 0) >= 0 ? 1 : -1;
+	return known > 0;
+}
+
+static void choose_ids(struct leader_calls *calls, uint64_t on)
+{
+	leader_call(calls, SYS_prctl, (const uint64_t[6]){PR_TIMER_CREATE_RESTORE_IDS, on});
+}
+
+static bool restore_posix(const struct process_timers *t, struct leader_calls *calls)
+{
+	if (t->n_posix == 0)
+		return true;
+	if (may_choose_ids()) {
+		choose_ids(calls, PR_TIMER_IDS_ON);
+		for (unsigned i = 0; i < t->n_posix; i++)
+			create(&t->posix[i], t->posix[i].id, calls);
+		choose_ids(calls, PR_TIMER_IDS_OFF);
+	} else if (!create_in_order(t, calls))
+		return false;
+	for (unsigned i = 0; i < t->n_posix; i++) {
+		const struct posix_timer *p = &t->posix[i];
+		if (p->spec[2] || p->spec[3])
 			leader_call(calls, SYS_timer_settime,
-				(const uint64_t[6]){(uint64_t)id, 0,
+				(const uint64_t[6]){(uint64_t)p->id, 0,
 					leader_data(calls, p->spec, sizeof(p->spec)), 0});
 	}
+	return true;
 }
 
 /*
@@ -153,11 +203,11 @@ static void restore_interval(
 		(const uint64_t[6]){which, leader_data(calls, it, sizeof(it)), 0});
 }
 
-void timers_restore(const struct process_timers *t, struct leader_calls *calls)
+void timers_restore(struct process_timers *t, struct leader_calls *calls)
 {
 	for (unsigned which = 0; which < 3; which++)
 		restore_interval(t, which, calls);
-	restore_posix(t, calls);
+	t->incomplete |= !restore_posix(t, calls);
 	if (t->parent_death_signal)
 		leader_call(calls, SYS_prctl,
 			(const uint64_t[6]){PR_SET_PDEATHSIG, (uint64_t)t->parent_death_signal});

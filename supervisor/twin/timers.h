@@ -6,7 +6,8 @@
  * the parent-death signal and the subreaper flag.
  *
  * Times are what remained at the checkpoint. POSIX timers are listed by /proc/PID/timers, before
- * the freeze; what they have left is asked inside it. Errors: negative errno.
+ * the freeze; what they have left is asked inside it. A process keyring is found here as well.
+ * Errors: negative errno.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,7 +16,8 @@
 #include "config/macro.h"
 
 #define POSIX_TIMERS_MAX 32
-/* The kernel numbers the timers of a fresh process from 0: ids below this can be had again. */
+/* The kernel numbers the timers of a fresh process from 0; before Linux 6.15 ids below this can be
+ * had again, since then all. */
 #define POSIX_TIMER_ID_MAX 64
 
 struct posix_timer {
@@ -31,6 +33,7 @@ struct process_timers {
 	int64_t interval[3][4]; /* struct itimerval of ITIMER_REAL, _VIRTUAL, _PROF */
 	int parent_death_signal;
 	int subreaper;
+	bool keyring; /* a process keyring, which cannot be had again */
 };
 
 struct twin_engine;
@@ -42,4 +45,4 @@ _must_check_ int timers_capture(struct process_timers *t, struct injection *in, 
 
 struct leader_calls;
 /* Append the calls that make all of it anew. */
-void timers_restore(const struct process_timers *t, struct leader_calls *calls);
+void timers_restore(struct process_timers *t, struct leader_calls *calls);

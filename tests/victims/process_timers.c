@@ -46,7 +46,8 @@ int main(void)
 		.sigev_signo = SIGRTMIN + 1,
 		.sigev_value.sival_int = 77};
 	struct sigevent none = {.sigev_notify = SIGEV_NONE};
-	timer_t hole, timer, silent;
+	timer_t hole, timer, silent, late, cpu;
+	clockid_t own_clock;
 	int death = 0, reaper = 0;
 
 	victim_begin();
@@ -59,6 +60,16 @@ int main(void)
 	victim_check(timer_settime(timer, 0, &spec, NULL) == 0, "timer_settime");
 	spec.it_value.tv_sec = 1000;
 	victim_check(timer_settime(silent, 0, &spec, NULL) == 0, "timer_settime");
+	/* Ids are not given a second time, so those of a program that makes many grow large. */
+	for (int i = 0; i < 500; i++)
+		victim_check(
+			timer_create(CLOCK_MONOTONIC, &none, &late) == 0 && timer_delete(late) == 0,
+			"timer_create");
+	victim_check(timer_create(CLOCK_BOOTTIME, &none, &late) == 0, "timer_create");
+	victim_check(timer_settime(late, 0, &spec, NULL) == 0, "timer_settime");
+	victim_check(clock_getcpuclockid(0, &own_clock) == 0, "clock");
+	victim_check(timer_create(own_clock, &none, &cpu) == 0, "timer_create");
+	victim_check(timer_settime(cpu, 0, &spec, NULL) == 0, "timer_settime");
 	victim_check(setitimer(ITIMER_REAL, &it, NULL) == 0, "setitimer");
 	victim_check(prctl(PR_SET_PDEATHSIG, SIGUSR2) == 0, "PDEATHSIG");
 	victim_check(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0, "subreaper");
@@ -72,6 +83,10 @@ int main(void)
 			"getitimer");
 		victim_check(timer_gettime(silent, &left) == 0 && left.it_value.tv_sec > 900,
 			"the silent timer");
+		victim_check(timer_gettime(late, &left) == 0 && left.it_value.tv_sec > 900,
+			"the timer with a large id");
+		victim_check(timer_gettime(cpu, &left) == 0 && left.it_value.tv_sec > 900,
+			"the timer of processor time");
 		victim_check(timer_gettime(hole, &left) < 0, "the deleted timer is back");
 		victim_check(prctl(PR_GET_PDEATHSIG, &death) == 0 && death == SIGUSR2,
 			"PDEATHSIG %d", death);
