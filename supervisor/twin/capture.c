@@ -24,6 +24,10 @@
 /* linux/rseq.h: struct rseq has the address of the current critical section at 8. */
 #define RSEQ_CS_OFFSET 8
 
+/* linux/ptrace.h, which <sys/ptrace.h> excludes; Linux 6.4 */
+#ifndef PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG
+#define PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG 0x4211
+#endif
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
 #endif
@@ -44,6 +48,7 @@ static void look_at_facts(struct twin_engine *e, struct thread *t)
 		snprintf(t->name, sizeof(t->name), "%.15s", name);
 	}
 	schedule_read(t->tid, &t->sched);
+	t->io_priority = schedule_get_io(t->tid);
 	if (sched_getaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0)
 		CPU_ZERO(&t->affinity);
 }
@@ -164,6 +169,10 @@ static int look_at_process(struct twin_engine *e)
 	if (proc_field(text, "SigIgn", 16, &sig_ignored) == 0 &&
 		(sig_ignored & (1ULL << (SIGTRAP - 1))))
 		return engine_fail(e, -ENOTSUP, "it ignores SIGTRAP");
+	/* Return addresses on a stack of their own, which no frame that we build can set. */
+	if ((p = strstr(text, "\nx86_Thread_features:")) && strcspn(p + 1, "\n") > 0 &&
+		memmem(p + 1, strcspn(p + 1, "\n"), "shstk", 5))
+		return engine_fail(e, -ENOTSUP, "it uses a shadow stack");
 	e->filtered = proc_field(text, "Seccomp", 10, &seccomp) == 0 && seccomp != 0;
 	return 0;
 }
@@ -182,6 +191,9 @@ int capture_look(struct twin_engine *e, bool *ret_quiet)
 	{
 		quiet &= look_at_thread(e, t);
 	}
+	r = alike_look(e);
+	if (r < 0)
+		return r;
 	if (e->in_vfork)
 		return engine_fail(e, -EBUSY, "thread %d waits in vfork", e->in_vfork);
 	r = files_reserve(&e->files_now);
@@ -246,13 +258,25 @@ bool capture_rseq(struct thread *t)
 	return abort_rseq(t);
 }
 
+bool capture_dispatched(const struct thread *t)
+{
+	/* linux/ptrace.h: struct ptrace_sud_config */
+	struct {
+		uint64_t mode, selector, offset, len;
+	} config = {0};
+
+	return ptrace((enum __ptrace_request)PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, t->tid,
+		       sizeof(config), &config) == 0 &&
+	       config.mode != 0;
+}
+
 /* What never or rarely changes and can only be asked by the thread itself. */
 int capture_once(struct twin_engine *e, struct thread *t)
 {
 	struct injection in;
 	int r;
 
-	if (t->tid_addr_known && t->altstack_queries >= ALTSTACK_QUERIES &&
+	if (t->tid_addr_known && !alike_must_ask(e, t) && t->altstack_queries >= ALTSTACK_QUERIES &&
 		t->last_ip == arch_ip(&t->regs) && t->last_sp == arch_sp(&t->regs) &&
 		((e->n_checkpoints + (unsigned)t->tid) & 7) != 0)
 		return 0;
@@ -271,6 +295,8 @@ int capture_once(struct twin_engine *e, struct thread *t)
 		r = inject_output(&in, SYS_sigaltstack, args, 1, &t->altstack, sizeof(t->altstack));
 		t->altstack_queries++;
 	}
+	if (r == 0 && alike_must_ask(e, t))
+		r = alike_ask(&in, t);
 	inject_end(&in);
 	return r;
 }

@@ -133,6 +133,8 @@ static int copy(
 	r = inject_begin(e, leader->tid, &leader->regs, true, &in);
 	if (r == 0)
 		r = timers_capture(&e->timers, &in, (e->n_checkpoints & 7) < 2);
+	if (r == 0 && e->timers.keyring)
+		r = -ENOTSUP;
 	if (r == 0 && !e->holder)
 		r = make_holder(e, leader, &in);
 	begun = now_nsec();
@@ -147,6 +149,8 @@ static int copy(
 	e->copying = false;
 	if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, ACTIVE_OPTIONS) < 0 && errno == ESRCH)
 		return engine_fail(e, -ESRCH, "the process is ending");
+	if (e->timers.keyring)
+		return engine_fail(e, -ENOTSUP, "it has a process keyring");
 	if (r == -ENOTSUP)
 		return engine_fail(e, r, "it has device memory that cannot be copied");
 	if (r == 0)
@@ -183,6 +187,9 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 		why = restart_unsupported(&t->regs);
 		if (why)
 			return engine_fail(e, -ENOTSUP, "%s", why);
+		if (capture_dispatched(t))
+			return engine_fail(
+				e, -ENOTSUP, "thread %d has its system calls dispatched", t->tid);
 		*ret_quiet &= restart_is_blocked(&t->regs);
 		bool changed = restart_mend_active(e->pid, t, now);
 		if (capture_rseq(t) || changed) {
@@ -227,6 +234,9 @@ static int in_the_freeze(
 			return engine_fail(e, r == -ENOTSUP ? r : -EBUSY, "state of thread %d: %s",
 				t->tid, strerror(-r));
 	}
+	r = alike_check(e);
+	if (r < 0)
+		return r;
 	if (signals_in_crash_handler(e))
 		return engine_fail(e, -EBUSY, "the handler of a crash is running");
 	if (!signals_capture(e))
@@ -255,6 +265,8 @@ static void note_losses(struct twin_engine *e, struct twin *w)
 		note_loss(w, "some pending signals");
 	if (e->timers.incomplete || e->leader_calls.full)
 		note_loss(w, "some timers");
+	if (w->locked.incomplete)
+		note_loss(w, "some locks of memory");
 	if (w->files.incomplete)
 		note_loss(w, "long epoll sets");
 }
@@ -266,7 +278,7 @@ static void remove_scratch(struct twin_engine *e)
 	struct injection in;
 	long result;
 
-	if (!e->scratch.data || !e->holder)
+	if (!e->scratch.data || !e->holder || e->holder_busy)
 		return;
 	if (inject_begin(e, e->holder, &e->holder_regs, false, &in) < 0)
 		return;
@@ -306,18 +318,62 @@ static int settle_holder(struct twin_engine *e)
 	return r;
 }
 
-/* Slow, so rarely: programs mark mappings when they start, if at all. */
-static int look_for_wiped(struct twin_engine *e)
+static uint64_t number_in(const char *text, const char *key)
+{
+	uint64_t v = 0;
+	(void)!proc_field(text, key, 10, &v);
+	return v;
+}
+
+/*
+ * Slow, so rarely: programs mark mappings when they start, if at all. That something has changed is
+ * told by the amount of locked memory, of huge pages, and of AIO contexts of the whole machine.
+ * Where all that is mapped gets locked as well (MCL_FUTURE), more of it is no news.
+ */
+static bool must_scan(struct twin_engine *e)
 {
 	unsigned n = e->n_checkpoints;
+	uint64_t locked, huge, aio = 0;
+	bool news = false;
+	char text[4096];
 
+	if (proc_reread(e->status_fd, text, sizeof(text)) <= 0)
+		return true;
+	locked = number_in(text, "VmLck");
+	huge = number_in(text, "HugetlbPages");
+	if (proc_read(text, sizeof(text), "sys/fs/aio-nr") > 0)
+		aio = strtoull(text, NULL, 10);
+	if (e->locked_kb == UINT64_MAX)
+		news = !e->holder_busy;
+	else if (locked != e->locked_kb)
+		news = !(e->locked.all && e->locked.future && locked > e->locked_kb);
+	news |= huge != e->huge_kb || (aio != 0 && aio != e->aio_contexts);
+	/* What the last swap had locked is being locked again. */
+	if (!e->holder_busy)
+		e->locked_kb = locked;
+	e->huge_kb = huge;
+	e->aio_contexts = aio;
 	/* Of those that are known one must be sure: what was unmapped and mapped anew would be
 	 * marked after the copy though it was not before, and the node's own children find zeros.
 	 */
-	if (e->wiped.n == 0 && n != 0 && ((n & (n - 1)) != 0 || (n & 0x55555555u) == 0))
+	return news || e->wiped.n > 0 || e->unfit_mapping || n == 0 ||
+	       ((n & (n - 1)) == 0 && (n & 0x55555555u) != 0);
+}
+
+static int look_at_mappings(struct twin_engine *e, bool *ret_scanned)
+{
+	const struct locked_memory known = e->locked;
+	int r;
+
+	*ret_scanned = must_scan(e);
+	if (!*ret_scanned)
 		return 0;
-	e->wiped.n = 0;
-	return mappings_wiped(&e->wiped, e->pid);
+	r = mappings_scan(e->pid, &e->wiped, &e->locked, &e->unfit_mapping);
+	if (e->holder_busy)
+		e->locked = known;
+	if (r < 0)
+		return engine_fail(e, -EBUSY, "its mappings cannot be read");
+	return e->unfit_mapping ? engine_fail(e, -ENOTSUP, "%s", e->unfit_mapping) : 0;
 }
 
 /* Children keep the pid in use as number of their group and session, so it could not be had
@@ -358,7 +414,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 {
 	struct twin *w = e->twins[e->n_twins];
 	struct twin_checkpoint cp = {0};
-	bool quiet = false;
+	bool quiet = false, scanned = false;
 	int r;
 
 	e->reason[0] = '\0';
@@ -373,11 +429,9 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		streams_reserve(&w->streams, e->files_now.n * 2) < 0)
 		return engine_fail(e, -EBUSY, "out of memory");
 	timers_look(&e->timers, e->pid);
-	r = look_for_wiped(e);
-	if (r == -ENOTSUP)
-		return engine_fail(e, r, "it has an AIO context");
+	r = look_at_mappings(e, &scanned);
 	if (r < 0)
-		return engine_fail(e, -EBUSY, "its mappings cannot be read");
+		return r;
 	w->pid = 0;
 	w->lost[0] = '\0';
 	cp.at = now_nsec();
@@ -389,6 +443,9 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	cp.freeze = now_nsec() - cp.at;
 	if (settle_holder(e) < 0 && r == 0)
 		r = engine_fail(e, -EBUSY, "the holder of the memory ended");
+	if (r == 0 && scanned && locked_ask(e) < 0)
+		r = engine_fail(e, -EBUSY, "its memory could not be asked for");
+	w->locked = e->locked;
 	if (r == 0)
 		r = image_prepare(e, w);
 	if (r < 0) {

@@ -180,6 +180,7 @@ bool engine_helper_ended(struct twin_engine *e, pid_t pid)
 {
 	if (pid == e->holder) {
 		e->holder = 0;
+		e->holder_busy = false;
 		return true;
 	}
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
@@ -278,6 +279,7 @@ static void handle_exec(struct twin_engine *e)
 	twin_drop_all(e);
 	engine_kill_helper(e, e->holder);
 	e->holder = 0;
+	e->holder_busy = false;
 	e->scratch.data = 0;
 	e->group_stopped = false;
 	e->fatal_tid = 0;
@@ -373,8 +375,10 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw)
 	for (unsigned i = 0; i < e->n_twins; i++)
 		if (e->twins[i]->pid == pid)
 			return; /* it stands still, as it shall */
-	if (pid == e->holder)
+	if (pid == e->holder) {
+		locked_event(e, raw);
 		return;
+	}
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
 		if (e->dying[i] == pid)
 			return;
@@ -446,6 +450,7 @@ void twin_forget(struct twin_engine *e)
 	twin_drop_all(e);
 	engine_kill_helper(e, e->holder);
 	e->holder = 0;
+	e->holder_busy = false;
 	e->scratch.data = 0;
 	e->streams_seen.n = 0;
 	engine_forget_active(e);

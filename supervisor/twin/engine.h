@@ -7,8 +7,8 @@
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
- * rebuild.c, files.c (descriptors), streams.c (TCP), schedule.c, procfs.c (/proc without
- * allocation).
+ * rebuild.c, files.c (descriptors), streams.c (TCP), schedule.c, alike.c (threads that differ),
+ * procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -20,6 +20,7 @@
 #include "supervisor/base/wait_status.h"
 #include "supervisor/twin/arch/arch.h"
 #include "supervisor/twin/files.h"
+#include "supervisor/twin/locked.h"
 #include "supervisor/twin/mappings.h"
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/timers.h"
@@ -52,6 +53,14 @@ struct partial_call {
 	struct arch_regs regs; /* where it was broken */
 };
 
+/* What only a thread itself can be asked (alike.c). */
+struct self_state {
+	bool known, keyring;
+	int parent_death_signal, tsc, policy;
+	uint64_t nodes[4]; /* of the memory policy */
+	long cpuid, securebits;
+};
+
 struct thread {
 	pid_t tid;
 	bool second_fatal;         /* stands at a fatal signal, but another came first */
@@ -67,8 +76,11 @@ struct thread {
 	long restart_nr;  /* the call behind a restart_syscall; -1: unknown */
 	char name[16];
 	struct schedule sched;
+	int io_priority;
 	uint64_t timer_slack; /* ns; 0: unknown */
 	cpu_set_t affinity;
+	bool compared; /* with the main thread */
+	struct self_state self;
 	int syscall_fd; /* /proc/TID/syscall */
 	struct wait_record wait;
 	struct partial_call partial;
@@ -84,8 +96,10 @@ struct thread {
 struct twin_thread {
 	pid_t tid;
 	struct schedule sched;
+	int io_priority;
 	uint64_t timer_slack;
 	cpu_set_t affinity;
+	struct self_state self;
 	char name[16];
 	uint64_t tid_addr;
 	struct arch_altstack altstack;
@@ -108,6 +122,7 @@ struct twin {
 	/* data: routine_args, threads, REPAIR_CALLS routine_calls, REPAIR_DATA bytes, the leader's
 	 * calls and their data, frames */
 	uint64_t threads_at, calls_at, repair_data_at, leader_calls_at;
+	struct locked_memory locked;
 	bool filtered; /* a seccomp filter: stop once more before it applies */
 	bool stepwise; /* no right to choose pids: ns_last_pid */
 	struct file_table files;
@@ -170,6 +185,7 @@ struct twin_engine {
 	size_t n_slots;
 	unsigned n_threads;
 
+	bool holder_busy;  /* it locks memory (locked.c): not to be touched */
 	bool holder_fresh; /* its first stop is yet to be waited for */
 	pid_t holder;      /* parked task that shares the active's memory; 0: none */
 	struct arch_regs holder_regs;
@@ -190,9 +206,15 @@ struct twin_engine {
 	bool copying;      /* its main thread has the options of copies */
 	unsigned zombie_looks;
 	unsigned elsewhere_looks;
+	unsigned unlike_looks; /* in a row that found a thread unlike the main thread */
+	unsigned turn;         /* whose turn it is to be compared */
+	nsec_t turned_at;
 	pid_t in_vfork;
 	struct marked_list left_out, wiped; /* of the checkpoint under way */
-	uint64_t syscall_insn;              /* in the active's vdso */
+	struct locked_memory locked;
+	uint64_t locked_kb, huge_kb, aio_contexts; /* when the mappings were last scanned */
+	const char *unfit_mapping;
+	uint64_t syscall_insn; /* in the active's vdso */
 	timer_t deadline_timer;
 	bool deadline_timer_made, cannot_suspend_seccomp;
 	int ns_last_pid_fd;
@@ -253,6 +275,8 @@ bool signals_in_crash_handler(struct twin_engine *e);
  * where it is not permitted, all is as it was, only later. */
 void schedule_read(pid_t tid, struct schedule *ret);
 void schedule_boost(pid_t tid);
+int schedule_get_io(pid_t tid);
+void schedule_set_io(pid_t tid, int priority);
 void schedule_restore(pid_t tid, const struct schedule *attr);
 /* What is to tear down memory: a gigabyte takes tens of milliseconds, for which the node and a
  * twin that begins to run must not wait. */
@@ -311,8 +335,17 @@ _must_check_ int capture_look(struct twin_engine *e, bool *ret_quiet); /* outsid
 _must_check_ int capture_thread(struct twin_engine *e, struct thread *t);
 _must_check_ int capture_once(struct twin_engine *e, struct thread *t);
 
+/* alike.c */
+/* Outside the freeze. -EAGAIN or -ENOTSUP: a thread differs in what a twin's threads share. */
+_must_check_ int alike_look(struct twin_engine *e);
+bool alike_must_ask(const struct twin_engine *e, const struct thread *t);
+_must_check_ int alike_ask(struct injection *in, struct thread *t); /* inside it */
+_must_check_ int alike_check(struct twin_engine *e);                /* after all were asked */
+
 /* Its rseq registration; true if the registers were changed to abort a sequence. */
 bool capture_rseq(struct thread *t);
+/* Its system calls may be sent to itself as signals: nothing can be injected then. */
+bool capture_dispatched(const struct thread *t);
 
 /* image.c */
 _must_check_ int image_prepare(struct twin_engine *e, struct twin *w);

@@ -126,10 +126,14 @@ static int fill_thread(
 	rt->gs_base = arch_second_base(&t->regs);
 	memcpy(rt->name, t->name, sizeof(rt->name));
 	rt->timer_slack = t->timer_slack;
+	if (i > 0) /* the main thread's is among its own calls */
+		rt->parent_death_signal = (uint64_t)t->self.parent_death_signal;
 	arch_build_frame(image + frame_at, w->data + frame_at, &regs, &t->xstate, t->sigmask,
 		&t->altstack, &rt->frame_sp);
 	w->threads[i] = (struct twin_thread){.tid = t->tid,
 		.sched = t->sched,
+		.io_priority = t->io_priority,
+		.self = t->self,
 		.timer_slack = t->timer_slack,
 		.affinity = t->affinity,
 		.tid_addr = t->tid_addr,
@@ -170,6 +174,7 @@ static void fill_leader_calls(struct twin_engine *e, const struct twin *w)
 	struct leader_calls *l = &e->leader_calls;
 	uint8_t *to = e->image + w->leader_calls_at;
 
+	locked_restore(&w->locked, l);
 	timers_restore(&e->timers, l);
 	signals_restore(e, l);
 	memcpy(to, l->calls, sizeof(l->calls));

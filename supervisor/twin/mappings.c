@@ -11,64 +11,27 @@
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
 
-/* Lines of a /proc file of any length, without allocation. */
-struct lines {
-	int fd;
-	size_t len, at;
-	char buf[16384];
-};
-
-static int lines_open(struct lines *l, pid_t pid, const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
-	l->len = l->at = 0;
-	l->fd = open(path, O_RDONLY | O_CLOEXEC);
-	return l->fd < 0 ? -errno : 0;
-}
-
-/* The next line, NULL at the end; valid until the next call. */
-static char *lines_next(struct lines *l)
-{
-	for (;;) {
-		char *line = l->buf + l->at, *end = memchr(line, '\n', l->len - l->at);
-		ssize_t n;
-
-		if (end) {
-			*end = '\0';
-			l->at = (size_t)(end - l->buf) + 1;
-			return line;
-		}
-		if (l->at == 0 && l->len == sizeof(l->buf))
-			return NULL; /* longer than any path can be */
-		memmove(l->buf, line, l->len - l->at);
-		l->len -= l->at;
-		l->at = 0;
-		n = read(l->fd, l->buf + l->len, sizeof(l->buf) - l->len);
-		if (n <= 0)
-			return NULL;
-		l->len += (size_t)n;
-	}
-}
-
-static bool parse_range(const char *line, uint64_t *start, uint64_t *end)
+bool mappings_parse_range(const char *line, uint64_t *start, uint64_t *end)
 {
 	char *p;
+	uint64_t from = strtoull(line, &p, 16), to;
 
-	*start = strtoull(line, &p, 16);
 	if (p == line || *p != '-')
 		return false;
-	*end = strtoull(p + 1, &p, 16);
-	return *p == ' ';
+	to = strtoull(p + 1, &p, 16);
+	if (*p != ' ')
+		return false;
+	*start = from;
+	*end = to;
+	return true;
 }
 
-static bool next_range(struct lines *l, uint64_t *start, uint64_t *end)
+static bool next_range(struct proc_lines *l, uint64_t *start, uint64_t *end)
 {
 	char *line;
 
-	while ((line = lines_next(l)))
-		if (parse_range(line, start, end))
+	while ((line = proc_lines_next(l)))
+		if (mappings_parse_range(line, start, end))
 			return true;
 	*start = *end = UINT64_MAX;
 	return false;
@@ -90,15 +53,15 @@ uint64_t mappings_size(pid_t pid)
 
 int mappings_left_out(struct marked_list *l, pid_t pid, pid_t copy)
 {
-	static struct lines mine, theirs;
+	static struct proc_lines mine, theirs;
 	uint64_t start, end, has_start, has_end;
-	int r = lines_open(&mine, pid, "maps");
+	int r = proc_lines_open(&mine, pid, "maps");
 
 	if (r < 0)
 		return r;
-	r = lines_open(&theirs, copy, "maps");
+	r = proc_lines_open(&theirs, copy, "maps");
 	if (r < 0) {
-		close(mine.fd);
+		proc_lines_close(&mine);
 		return r;
 	}
 	/* Both are in order. Neighbours may be one mapping in one list and two in the other. */
@@ -115,30 +78,62 @@ int mappings_left_out(struct marked_list *l, pid_t pid, pid_t copy)
 			start = MIN2(end, has_end);
 		}
 	}
-	close(mine.fd);
-	close(theirs.fd);
+	proc_lines_close(&mine);
+	proc_lines_close(&theirs);
 	return r;
 }
 
-int mappings_wiped(struct marked_list *l, pid_t pid)
+/* Two letters of the line that smaps has for each mapping. */
+static bool has_flag(const char *flags, const char *two)
 {
-	static struct lines smaps;
+	char word[5] = {' ', two[0], two[1], ' ', '\0'};
+	return strstr(flags, word);
+}
+
+static bool contains(const char *text, const char *what)
+{
+	return strstr(text, what);
+}
+
+static const char *unfit_mapping(const char *head, const char *flags)
+{
+	if (contains(head, "/[aio]"))
+		return "it has an AIO context";
+	if (has_flag(flags, "um") || has_flag(flags, "uw") || has_flag(flags, "ui"))
+		return "somebody handles its page faults (userfaultfd)";
+	/* Where the pool is empty, the first write of the original takes the page from the copy. */
+	if (has_flag(flags, "ht") && !has_flag(flags, "sh"))
+		return "it has private huge pages (hugetlb)";
+	return NULL;
+}
+
+int mappings_scan(
+	pid_t pid, struct marked_list *wiped, struct locked_memory *locked, const char **ret_unfit)
+{
+	static struct proc_lines smaps;
+	static char head[512];
 	uint64_t start = 0, end = 0;
 	char *line;
-	int r = lines_open(&smaps, pid, "smaps");
+	int r = proc_lines_open(&smaps, pid, "smaps");
 
-	while (r == 0 && (line = lines_next(&smaps))) {
-		uint64_t s, e;
-		if (parse_range(line, &s, &e)) {
-			start = s;
-			end = e;
-			if (strstr(line, "/[aio]"))
-				r = -ENOTSUP;
-		} else if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " wf"))
-			r = append(l, start, end, MADV_KEEPONFORK, MADV_WIPEONFORK);
+	wiped->n = 0;
+	locked_begin(locked);
+	*ret_unfit = NULL;
+	while (r == 0 && (line = proc_lines_next(&smaps))) {
+		if (mappings_parse_range(line, &start, &end)) {
+			snprintf(head, sizeof(head), "%s", line);
+			continue;
+		}
+		if (strncmp(line, "VmFlags:", 8) != 0)
+			continue;
+		if (has_flag(line, "wf"))
+			r = append(wiped, start, end, MADV_KEEPONFORK, MADV_WIPEONFORK);
+		locked_add(locked, start, end, head, line);
+		if (!*ret_unfit)
+			*ret_unfit = unfit_mapping(head, line);
 	}
-	if (smaps.fd >= 0)
-		close(smaps.fd);
+	proc_lines_close(&smaps);
+	locked_end(locked);
 	return r;
 }
 

@@ -7,7 +7,8 @@
  * the copy and marked again, in the active and in the copy. That something was left out is seen
  * by the size of the copy, what it was by comparing the two lists of mappings, both while all
  * stands still. Wiped mappings show only in smaps, which is slow, so it is read at leisure and
- * rarely: at the 1st, 4th, 16th, ... checkpoint of a program.
+ * rarely: at the 1st, 4th, 16th, ... checkpoint of a program, and when something else tells that
+ * it has changed.
  *
  * Errors: negative errno. The list has a fixed size; -E2BIG where a program needs more.
  */
@@ -32,8 +33,14 @@ struct marked_list {
 uint64_t mappings_size(pid_t pid);
 /* Append what pid has and copy has not, marked MADV_DONTFORK. Both must stand still. */
 _must_check_ int mappings_left_out(struct marked_list *l, pid_t pid, pid_t copy);
-/* Append all that pid marked MADV_WIPEONFORK. -ENOTSUP: it has an AIO context. */
-_must_check_ int mappings_wiped(struct marked_list *l, pid_t pid);
+/* "start-end " at the beginning of a line of maps or smaps. */
+bool mappings_parse_range(const char *line, uint64_t *start, uint64_t *end);
+
+/* Slow, at leisure: what pid marked MADV_WIPEONFORK and what it locked; *ret_unfit: a mapping that
+ * no copy can have, in words; NULL: none. */
+struct locked_memory;
+_must_check_ int mappings_scan(
+	pid_t pid, struct marked_list *wiped, struct locked_memory *locked, const char **ret_unfit);
 
 struct injection;
 /* madvise() all, by an injection that has begun. What is gone meanwhile leaves the list. */

@@ -96,3 +96,42 @@ pid_t proc_tgid(pid_t tid)
 		return -ESRCH;
 	return proc_field(buf, "Tgid", 10, &v) < 0 ? -ESRCH : (pid_t)v;
 }
+
+int proc_lines_open(struct proc_lines *l, pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	l->len = l->at = 0;
+	l->fd = open(path, O_RDONLY | O_CLOEXEC);
+	return l->fd < 0 ? -errno : 0;
+}
+
+void proc_lines_close(struct proc_lines *l)
+{
+	closep(&l->fd);
+	l->fd = -1;
+}
+
+char *proc_lines_next(struct proc_lines *l)
+{
+	for (;;) {
+		char *line = l->buf + l->at, *end = memchr(line, '\n', l->len - l->at);
+		ssize_t n;
+
+		if (end) {
+			*end = '\0';
+			l->at = (size_t)(end - l->buf) + 1;
+			return line;
+		}
+		if (l->at == 0 && l->len == sizeof(l->buf))
+			return NULL; /* longer than any path can be */
+		memmove(l->buf, line, l->len - l->at);
+		l->len -= l->at;
+		l->at = 0;
+		n = read(l->fd, l->buf + l->len, sizeof(l->buf) - l->len);
+		if (n <= 0)
+			return NULL;
+		l->len += (size_t)n;
+	}
+}

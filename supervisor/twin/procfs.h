@@ -20,3 +20,14 @@ _must_check_ int proc_write(const char *text, const char *fmt, ...) _printf_(2, 
 /* The thread group of a task, -ESRCH when it is gone. */
 pid_t proc_parent(pid_t pid);
 pid_t proc_tgid(pid_t tid);
+
+/* The lines of a file of /proc/PID, of any length, without allocation. */
+struct proc_lines {
+	int fd;
+	size_t len, at;
+	char buf[16384];
+};
+_must_check_ int proc_lines_open(struct proc_lines *l, pid_t pid, const char *name);
+/* The next line, NULL at the end; valid until the next call. */
+char *proc_lines_next(struct proc_lines *l);
+void proc_lines_close(struct proc_lines *l);

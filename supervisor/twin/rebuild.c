@@ -250,21 +250,24 @@ static void restore_schedules(const struct twin *w)
 {
 	for (unsigned i = 0; i < w->n_threads; i++) {
 		const struct twin_thread *t = &w->threads[i];
-		schedule_restore(t->tid, &t->sched);
+		/* In this order: the deadline class refuses who may not run everywhere. */
 		if (CPU_COUNT(&t->affinity) > 0)
 			(void)sched_setaffinity(t->tid, sizeof(t->affinity), &t->affinity);
+		schedule_restore(t->tid, &t->sched);
+		/* Inherited from the main thread of the checkpoint. */
+		if (t->io_priority != w->threads[0].io_priority)
+			schedule_set_io(t->tid, t->io_priority);
 	}
 }
 
-/* A seccomp filter must not apply to our set-up calls, but to all that follows them: so each
- * thread traps once more between the two. */
-static int pass_filter(struct twin_engine *e, const struct twin *w)
+/* All threads go on until each has trapped once more. */
+static int to_next_trap(struct twin_engine *e, const struct twin *w, enum __ptrace_request how)
 {
 	unsigned waiting = w->n_threads;
 	int r = 0;
 
 	for (unsigned i = 0; i < w->n_threads; i++)
-		(void)ptrace(PTRACE_CONT, w->threads[i].tid, NULL, NULL);
+		(void)ptrace(how, w->threads[i].tid, NULL, NULL);
 	engine_deadline_set(e, BUILD_DEADLINE);
 	while (r == 0 && waiting > 0) {
 		int raw;
@@ -286,6 +289,20 @@ static int pass_filter(struct twin_engine *e, const struct twin *w)
 	}
 	engine_deadline_clear(e);
 	return r;
+}
+
+/*
+ * A seccomp filter must not apply to our set-up calls, nor to the load of the frame, but to all
+ * that follows: so each thread traps before that last call, at its entry and at its exit, and there
+ * it stands with the registers it is to have.
+ */
+static int pass_filter(struct twin_engine *e, const struct twin *w)
+{
+	int r = to_next_trap(e, w, PTRACE_CONT);
+
+	if (r == 0)
+		r = to_next_trap(e, w, PTRACE_SYSCALL);
+	return r < 0 ? r : to_next_trap(e, w, PTRACE_SYSCALL);
 }
 
 /* The half-built process goes as a whole; its ends would look like those of children. */
@@ -356,6 +373,7 @@ void rebuild_let_go(struct twin_engine *e, struct twin *w)
 		t->tid_addr_known = true;
 		t->altstack = tt->altstack;
 		t->altstack_queries = tt->altstack_queries;
+		t->self = tt->self;
 	}
 	for (unsigned i = w->n_threads; i > 0; i--)
 		(void)ptrace(PTRACE_CONT, w->threads[i - 1].tid, NULL, NULL);

@@ -6,12 +6,25 @@
 
 /* The least real-time priority does: what competes is not real-time at all. */
 #define BOOST_PRIORITY 1
+#define IOPRIO_WHO_PROCESS 1     /* linux/ioprio.h */
+#define UTIL_CLAMP_FLAGS 0x60ULL /* SCHED_FLAG_UTIL_CLAMP_MIN, _MAX */
+#define UTIL_MAX_DEFAULT 1024u
 
 void schedule_read(pid_t tid, struct schedule *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	if (syscall(SYS_sched_getattr, tid, ret, sizeof(*ret), 0) < 0)
 		ret->size = 0;
+}
+
+int schedule_get_io(pid_t tid)
+{
+	return MAX2((int)syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, tid), 0);
+}
+
+void schedule_set_io(pid_t tid, int priority)
+{
+	(void)!syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, tid, priority);
 }
 
 void schedule_boost(pid_t tid)
@@ -34,6 +47,9 @@ void schedule_restore(pid_t tid, const struct schedule *attr)
 {
 	struct schedule a = *attr;
 
+	/* They are read, but only set with their flags; in kernels without them they are 0. */
+	if (a.util_max != 0 && (a.util_max != UTIL_MAX_DEFAULT || a.util_min != 0))
+		a.flags |= UTIL_CLAMP_FLAGS;
 	if (a.size == 0 || syscall(SYS_sched_setattr, tid, &a, 0) < 0)
 		return;
 }

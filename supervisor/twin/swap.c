@@ -120,8 +120,9 @@ static void adopt(struct twin_engine *e, unsigned generation)
 	e->streams_seen.n = 0;
 	engine_kill_helper(e, e->holder);
 	e->holder = w->pid;
-	e->holder_fresh = false;
+	e->holder_fresh = e->holder_busy = false;
 	e->holder_regs = w->regs;
+	locked_start(e, w);
 	e->scratch = (struct scratch_left){w->code, w->data, w->code_len, w->data_len};
 	w->pid = 0;
 	twin_slot_clear(e, generation);

@@ -48,6 +48,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "whole_calls", .flags = FREEZE_ONLY},
 	{.name = "seccomp"},
 	{.name = "pending"},
+	{.name = "locked_memory"},
 };
 
 enum way { FROZEN, SWAPPED, CHAINED, WAYS };

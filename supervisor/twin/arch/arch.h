@@ -47,6 +47,8 @@ void arch_set_syscall_arg(struct arch_regs *r, unsigned i, uint64_t value);
 void arch_set_restart(struct arch_regs *r, long nr, long error);
 /* As if the thread were just about to make system call nr once more. */
 void arch_rewind_syscall(struct arch_regs *r, long nr);
+/* The call by which a thread asks whether it may read the processor's identity; false: none. */
+bool arch_identity_question(long *ret_nr, uint64_t ret_args[6]);
 uint64_t arch_ip(const struct arch_regs *r);
 void arch_set_ip(struct arch_regs *r, uint64_t ip);
 uint64_t arch_sp(const struct arch_regs *r);
@@ -90,7 +92,8 @@ struct routine_thread {
 	uint64_t gs_base;
 	uint64_t frame_sp;
 	char name[16];
-	uint64_t timer_slack; /* 0: leave it */
+	uint64_t timer_slack;         /* 0: leave it */
+	uint64_t parent_death_signal; /* 0: none */
 };
 struct routine_args {
 	uint64_t n_calls;
@@ -104,3 +107,5 @@ struct routine_args {
 /* Of a task that the routine has just cloned: the address of its struct routine_thread. */
 uint64_t arch_routine_thread(const struct arch_regs *r);
 extern const uint8_t arch_routine_begin[], arch_routine_end[];
+/* Another way in: make the first list of calls, and trap. */
+extern const uint8_t arch_routine_calls[];

@@ -2,10 +2,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 
 #include "supervisor/twin/arch/arch.h"
 
 #define USER64_CS 0x33
+#define ARCH_GET_CPUID 0x1011 /* asm/prctl.h */
 
 int arch_get_regs(pid_t tid, struct arch_regs *ret)
 {
@@ -64,6 +66,14 @@ void arch_rewind_syscall(struct arch_regs *r, long nr)
 	r->user.rip -= ARCH_SYSCALL_SIZE;
 	r->user.rax = (unsigned long)nr;
 	r->user.orig_rax = (unsigned long)-1L;
+}
+
+bool arch_identity_question(long *ret_nr, uint64_t ret_args[6])
+{
+	memset(ret_args, 0, 6 * sizeof(ret_args[0]));
+	ret_args[0] = ARCH_GET_CPUID;
+	*ret_nr = SYS_arch_prctl;
+	return true;
 }
 
 uint64_t arch_ip(const struct arch_regs *r)

@@ -7,8 +7,9 @@
  * rbx: struct routine_args. Every int3 hands over to the keeper.
  */
 	.section .rodata
-	.globl arch_routine_begin, arch_routine_end
+	.globl arch_routine_begin, arch_routine_calls, arch_routine_end
 	.type arch_routine_begin, @object
+	.type arch_routine_calls, @object
 	.type arch_routine_end, @object
 
 #define NR_arch_prctl 158
@@ -47,7 +48,8 @@
 #define T_FRAME 160
 #define T_NAME 168
 #define T_SLACK 184
-#define T_SIZE 192
+#define T_DEATH 192
+#define T_SIZE 200
 
 	/* Make the calls of a list, one after the other; uses r12 and rbp. */
 	.macro call_list n, calls
@@ -148,6 +150,11 @@ arch_routine_begin:
 	int3
 	hlt
 
+arch_routine_calls:
+	call_list A_N_CALLS, A_CALLS
+	int3
+	hlt
+
 	/* What only a thread can do for itself; then its frame. */
 .Lset_up:
 	movq T_TID_ADDR(%r13), %rdi
@@ -175,6 +182,12 @@ arch_routine_begin:
 	testq %rsi, %rsi
 	jz 1f
 	movl $29, %edi		/* PR_SET_TIMERSLACK */
+	movl $NR_prctl, %eax
+	syscall
+1:	movq T_DEATH(%r13), %rsi
+	testq %rsi, %rsi
+	jz 1f
+	movl $1, %edi		/* PR_SET_PDEATHSIG */
 	movl $NR_prctl, %eax
 	syscall
 1:	movq T_GS(%r13), %rsi
