@@ -68,7 +68,7 @@ struct keeper {
 	bool cold_tried; /* a twin was to take over, and did not */
 
 	ev_signal sigchld, sigterm;
-	ev_io control_io, notify_io, exec_io;
+	ev_io control_io, notify_io, exec_io, twin_io;
 	ev_timer state_timer, probe_timer, quit_timer, notify_pause;
 	ev_prepare quit_prepare, release_prepare;
 	bool done; /* nothing left to do but to send what waits */

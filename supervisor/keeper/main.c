@@ -158,6 +158,11 @@ static void on_sigchld(_unused_ struct ev_loop *loop, ev_signal *w, _unused_ int
 	events_drain(w->data);
 }
 
+static void on_twin_timer(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int revents)
+{
+	events_drain(w->data);
+}
+
 static void on_sigterm(_unused_ struct ev_loop *loop, ev_signal *w, _unused_ int revents)
 {
 	guard_dispatch(w->data, &(struct guard_input){.event = GUARD_STOP});
@@ -177,6 +182,11 @@ static void set_signals(struct keeper *k)
 	ev_set_priority(&k->sigchld, EV_MAXPRI); /* a crash before everything else */
 	ev_signal_start(k->loop, &k->sigchld);
 	ev_signal_start(k->loop, &k->sigterm);
+	/* The engine has set it up, and disarms it. */
+	ev_io_init(&k->twin_io, on_twin_timer, twin_timer_fd(k->engine), EV_READ);
+	k->twin_io.data = k;
+	if (twin_timer_fd(k->engine) >= 0)
+		ev_io_start(k->loop, &k->twin_io);
 }
 
 static void open_notify(struct keeper *k, const struct options *o)

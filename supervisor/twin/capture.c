@@ -71,10 +71,12 @@ static bool look_at_thread(struct twin_engine *e, struct thread *t)
 		t->syscall_fd = open(path, O_RDONLY | O_CLOEXEC);
 	}
 	look_at_facts(e, t);
+	t->look.valid = false;
 	if (t->syscall_fd < 0 || proc_reread(t->syscall_fd, text, sizeof(text)) <= 0)
 		return false;
 	if (text[0] < '0' || text[0] > '9')
 		return false;
+	waits_look(e, t, text);
 	switch (strtol(text, NULL, 10)) {
 	case SYS_clone:
 	case SYS_clone3:
@@ -208,6 +210,9 @@ int capture_look(struct twin_engine *e, bool *ret_quiet)
 	if (r < 0)
 		return engine_fail(e, -EBUSY, "descriptors: %s", strerror(-r));
 	now = now_nsec();
+	/* Before its threads are stopped, and a wait for its completions broken. */
+	if (e->files_now.unfit)
+		return engine_fail(e, -ENOTSUP, "%s", e->files_now.unfit);
 	age = now - e->streams_seen_at;
 	if (e->streams_now.n > 0)
 		quiet &= age >= STILL_MIN && age <= STILL_MAX &&

@@ -191,7 +191,7 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 			return engine_fail(
 				e, -ENOTSUP, "thread %d has its system calls dispatched", t->tid);
 		*ret_quiet &= restart_is_blocked(&t->regs);
-		bool changed = restart_mend_active(e->pid, t, now);
+		bool changed = restart_mend(e, t, &t->regs, now, false);
 		if (capture_rseq(t) || changed) {
 			r = arch_set_regs(t->tid, &t->regs);
 			if (r < 0)
@@ -440,6 +440,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		r = in_the_freeze(e, w, force, &cp);
 	cp.n_threads = e->n_threads;
 	engine_thaw(e);
+	waits_arm(e);
 	cp.freeze = now_nsec() - cp.at;
 	if (settle_holder(e) < 0 && r == 0)
 		r = engine_fail(e, -EBUSY, "the holder of the memory ended");

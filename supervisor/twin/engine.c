@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/wait.h>
 
 #include "supervisor/twin/engine.h"
@@ -43,6 +44,7 @@ int twin_engine_new(const struct twin_config *config, struct twin_engine **ret)
 	if (e->config.freeze_deadline == 0)
 		e->config.freeze_deadline = 50000000;
 	e->pidfd = e->status_fd = e->fd_dir = -1;
+	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	e->ns_last_pid_fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
 	for (unsigned i = 0; i < ELEMENTSOF(e->twins); i++) {
 		e->twins[i] = calloc(1, sizeof(struct twin));
@@ -82,6 +84,7 @@ void twin_engine_free(struct twin_engine *e)
 	streams_free(&e->streams_seen);
 	if (e->ns_last_pid_fd >= 0)
 		close(e->ns_last_pid_fd);
+	closep(&e->timer_fd);
 	if (e->deadline_timer_made)
 		timer_delete(e->deadline_timer);
 	free(e->image);
@@ -320,6 +323,7 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 		break;
 	case WAIT_GROUP_STOP:
 		t->stopped = false;
+		t->group_stopped = true;
 		(void)ptrace(PTRACE_LISTEN, t->tid, NULL, NULL);
 		if (!e->group_stopped)
 			engine_push_event(e, &(struct twin_event){.type = TWIN_EVENT_STOPPED,
@@ -333,8 +337,10 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 			engine_push_event(e,
 				&(struct twin_event){.type = TWIN_EVENT_CONTINUED, .pid = e->pid});
 		}
-		restart_mend_ignored(t);
+		restart_mend_stopped(e, t, t->group_stopped);
+		t->group_stopped = false;
 		thread_go_on(t, 0);
+		waits_arm(e);
 		break;
 	case WAIT_SYSCALL_STOP:
 		partial_stop(t);
@@ -399,6 +405,7 @@ struct twin_event twin_next_event(struct twin_engine *e)
 {
 	struct twin_event ev = {.type = TWIN_EVENT_NONE};
 
+	waits_expire(e);
 	while (e->n_events == 0) {
 		int raw;
 		pid_t pid = waitpid(-1, &raw, __WALL | WNOHANG);
@@ -409,6 +416,11 @@ struct twin_event twin_next_event(struct twin_engine *e)
 	ev = e->events[0];
 	memmove(e->events, e->events + 1, --e->n_events * sizeof(ev));
 	return ev;
+}
+
+int twin_timer_fd(const struct twin_engine *e)
+{
+	return e->timer_fd;
 }
 
 void twin_let_die(struct twin_engine *e)

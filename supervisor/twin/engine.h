@@ -25,6 +25,7 @@
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/timers.h"
 #include "supervisor/twin/twin.h"
+#include "supervisor/twin/waits.h"
 
 /* struct sched_attr of sched_setattr(2): linux/sched/types.h and libc's <sched.h> exclude each
  * other. */
@@ -35,15 +36,6 @@ struct schedule {
 	uint32_t priority;
 	uint64_t runtime, deadline, period;
 	uint32_t util_min, util_max;
-};
-
-/* A call of which the kernel forgets how long it has waited when it is interrupted. */
-struct wait_record {
-	long nr;
-	uint64_t args[6], sp;
-	uint64_t switches;  /* voluntary switches before the freeze that saw it */
-	nsec_t deadline;    /* 0: none known */
-	unsigned disturbed; /* switches that we caused since */
 };
 
 /* A call that is being completed (partial.c). */
@@ -66,6 +58,8 @@ struct thread {
 	bool second_fatal;         /* stands at a fatal signal, but another came first */
 	bool used, stopped, asked; /* asked: a PTRACE_INTERRUPT is under way */
 	bool mended;               /* in this freeze: its registers are fit to go on with */
+	bool group_stopped;        /* by a signal; the next stop is the end of that */
+	bool expiring;             /* asked because its wait is over */
 	struct wait_event stop;    /* where stopped */
 	bool tid_addr_known;
 	uint64_t tid_addr;
@@ -73,7 +67,6 @@ struct thread {
 	uint64_t last_ip, last_sp; /* at the freeze before */
 	struct arch_altstack altstack;
 	int crash_signal; /* caught, and perhaps still being handled; 0: none */
-	long restart_nr;  /* the call behind a restart_syscall; -1: unknown */
 	char name[16];
 	struct schedule sched;
 	int io_priority;
@@ -83,6 +76,7 @@ struct thread {
 	struct self_state self;
 	int syscall_fd; /* /proc/TID/syscall */
 	struct wait_record wait;
+	struct sleep_look look;
 	struct partial_call partial;
 	/* of the freeze under way */
 	struct arch_regs regs;
@@ -104,6 +98,13 @@ struct twin_thread {
 	uint64_t tid_addr;
 	struct arch_altstack altstack;
 	unsigned altstack_queries;
+	struct wait_record wait;
+};
+
+/* Between a CPU's scheduler clock and CLOCK_MONOTONIC. */
+struct sleep_clock {
+	int cpu;
+	nsec_t at, offset; /* at 0: not known */
 };
 
 struct twin {
@@ -218,6 +219,10 @@ struct twin_engine {
 	timer_t deadline_timer;
 	bool deadline_timer_made, cannot_suspend_seccomp;
 	int ns_last_pid_fd;
+	int timer_fd; /* readable when the next deadline of a wait has come */
+	nsec_t next_deadline;
+	uint32_t marks;
+	struct sleep_clock sleep_clock;
 	/* Looks outside of freezes; files_now and streams_now serve the swap as well. */
 	struct file_table files_now;
 	struct stream_table streams_seen, streams_now;
@@ -320,13 +325,20 @@ void partial_stop(struct thread *t);   /* at a system-call-stop */
 void partial_signal(struct thread *t); /* before a signal with a handler is delivered */
 
 /* restart.c */
-/* Make the interruption of a frozen thread invisible when it goes on; true if regs changed. */
-bool restart_mend_active(pid_t pid, struct thread *t, nsec_t now);
-/* The registers with which a twin's thread makes its interrupted call again; -EBUSY when the
- * call is not known. */
-_must_check_ int restart_for_twin(const struct thread *t, struct arch_regs *ret);
-/* At the delivery of a signal that has no handler and kills nobody: as if it had not come. */
-void restart_mend_ignored(struct thread *t);
+/* Make the interruption of a stopped thread with these registers invisible when it goes on; true
+ * if they changed. by_user: it was stopped by a signal, and after that -EINTR is as it should be.
+ */
+bool restart_mend(
+	struct twin_engine *e, struct thread *t, struct arch_regs *r, nsec_t now, bool by_user);
+/* The same at a stop of one thread alone. */
+void restart_mend_stopped(struct twin_engine *e, struct thread *t, bool by_user);
+/* For a mended thread: the registers with which another task (or this one, out of its call) makes
+ * the interrupted call again, and what is to be given to waits_adopt() when it does. -EBUSY when
+ * the call is not known. */
+_must_check_ int restart_for_twin(
+	const struct thread *t, struct arch_regs *ret, struct wait_record *ret_wait);
+/* Before a signal with a handler is delivered. */
+void restart_before_handler(struct thread *t);
 bool restart_is_blocked(const struct arch_regs *r);
 const char *restart_unsupported(const struct arch_regs *r); /* NULL: fine */
 

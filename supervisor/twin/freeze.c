@@ -181,7 +181,7 @@ void engine_thaw(struct twin_engine *e)
 			continue;
 		/* A freeze that was given up half-way has broken calls all the same. */
 		if (!t->mended) {
-			restart_mend_ignored(t);
+			restart_mend_stopped(e, t, false);
 			if (arch_get_regs(t->tid, &t->regs) < 0)
 				continue; /* dead: its end is on the way */
 		}

@@ -102,8 +102,9 @@ static int fill_thread(
 			 CLONE_PTRACE,
 		.tls = arch_tls(&t->regs),
 	};
+	struct wait_record wait;
 	struct arch_regs regs;
-	int r = restart_for_twin(t, &regs);
+	int r = restart_for_twin(t, &regs, &wait);
 
 	if (r < 0)
 		return r;
@@ -138,7 +139,8 @@ static int fill_thread(
 		.affinity = t->affinity,
 		.tid_addr = t->tid_addr,
 		.altstack = t->altstack,
-		.altstack_queries = t->altstack_queries};
+		.altstack_queries = t->altstack_queries,
+		.wait = wait};
 	memcpy(w->threads[i].name, t->name, sizeof(t->name));
 	return 0;
 }

@@ -217,7 +217,7 @@ void inject_end(struct injection *in)
 	struct thread *t = thread_find(in->e, in->tid);
 
 	if (t)
-		t->wait.disturbed += in->steps;
+		t->wait.switches += t->wait.switches ? in->steps : 0;
 	if (in->pinned)
 		(void)sched_setaffinity(in->tid, sizeof(in->saved_affinity), &in->saved_affinity);
 	if (in->unfiltered)

@@ -374,6 +374,7 @@ void rebuild_let_go(struct twin_engine *e, struct twin *w)
 		t->altstack = tt->altstack;
 		t->altstack_queries = tt->altstack_queries;
 		t->self = tt->self;
+		waits_adopt(t, &tt->wait);
 	}
 	for (unsigned i = w->n_threads; i > 0; i--)
 		(void)ptrace(PTRACE_CONT, w->threads[i - 1].tid, NULL, NULL);

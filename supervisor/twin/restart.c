@@ -10,20 +10,19 @@
  * turned into -ERESTARTNOHAND. That word is exact: it becomes -EINTR again where a handler
  * really runs, and a restart where none does.
  *
- * A call made again waits its full time again. epoll_wait has its time in a register, so there
- * it is cut to what remains.
+ * A call made again waits its full time again: waits.h.
+ *
+ * A thread that is to make its call again stands, for a moment, in front of it, in user mode. A
+ * signal with a handler that comes just then would be handled before the call, which would wait on
+ * although it had to say EINTR. So such a thread is put back into its call before the handler runs.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
-#include "supervisor/twin/procfs.h"
 
-#define ERESTARTSYS 512
-#define ERESTARTNOINTR 513
-#define ERESTARTNOHAND 514
-#define ERESTART_RESTARTBLOCK 516
+#define MARK_MAX 0xffffff
 
 static bool is_restart(long result)
 {
@@ -52,127 +51,137 @@ const char *restart_unsupported(const struct arch_regs *r)
 	}
 }
 
+/* Where a thread is, seen from its last broken wait. */
+enum place { ELSEWHERE, INSIDE, BEFORE };
+
+static enum place place_of(const struct wait_record *w, const struct arch_regs *r)
+{
+	bool by_block = w->error == -ERESTART_RESTARTBLOCK;
+
+	if (!w->mark)
+		return ELSEWHERE;
+	if (arch_in_syscall(r))
+		return arch_mark(r) == w->mark || (by_block && arch_ip(r) == w->ip &&
+							  arch_syscall_nr(r) == SYS_restart_syscall)
+			       ? INSIDE
+			       : ELSEWHERE;
+	if (arch_before_syscall(r, w->ip, w->nr) && arch_mark(r) == w->mark)
+		return BEFORE;
+	return by_block && arch_before_syscall(r, w->ip, SYS_restart_syscall) ? BEFORE : ELSEWHERE;
+}
+
 /* Calls whose -EINTR is final: made again they would act twice. */
-static bool acts_twice(long nr)
+static bool acts_twice(const struct arch_regs *r, long nr)
 {
-	return nr == SYS_close || nr == SYS_io_uring_enter;
+	/* With nothing to submit it only waits. */
+	return nr == SYS_io_uring_enter && arch_syscall_arg(r, 1) > 0;
 }
 
-static bool has_timeout_in_register(long nr)
+static uint32_t new_mark(struct twin_engine *e)
 {
-#ifdef SYS_epoll_wait
-	if (nr == SYS_epoll_wait)
-		return true;
-#endif
-	return nr == SYS_epoll_pwait;
+	e->marks = e->marks % MARK_MAX + 1;
+	return e->marks;
 }
 
-static uint64_t voluntary_switches(pid_t pid, pid_t tid)
-{
-	char text[4096];
-	uint64_t n = 0;
-
-	if (proc_read(text, sizeof(text), "%d/task/%d/status", pid, tid) < 0 ||
-		proc_field(text, "voluntary_ctxt_switches", 10, &n) < 0)
-		return 0;
-	return n;
-}
-
-/* The same wait as at the last freeze: same call, and the thread slept through in between but
- * for the switches that we caused. */
-static bool is_same_wait(const struct thread *t, long nr, uint64_t switches)
-{
-	const struct wait_record *w = &t->wait;
-
-	if (w->deadline == 0 || w->nr != nr || w->sp != arch_sp(&t->regs) || switches == 0 ||
-		switches != w->switches + w->disturbed)
-		return false;
-	for (unsigned i = 0; i < ELEMENTSOF(w->args); i++)
-		if (w->args[i] != arch_syscall_arg(&t->regs, i))
-			return false;
-	return true;
-}
-
-/*
- * Cut a timeout in milliseconds to what remains of it. When a wait began before its first freeze
- * is not known, so that much it ends late, once: by no more than the time between two freezes.
- */
-static void keep_deadline(pid_t pid, struct thread *t, long nr, nsec_t now)
+/* A thread in a broken call: true if the registers changed. */
+static bool mend_inside(struct twin_engine *e, struct thread *t, struct arch_regs *r, nsec_t now,
+	bool same, bool expiring)
 {
 	struct wait_record *w = &t->wait;
-	int timeout = (int)arch_syscall_arg(&t->regs, 3);
-	uint64_t switches;
-	nsec_t left;
+	long result = arch_syscall_result(r);
 
-	if (timeout <= 0) {
-		w->deadline = 0;
-		return;
+	if (same)
+		waits_again(e, t, r, now);
+	else {
+		*w = (struct wait_record){.mark = new_mark(e),
+			.nr = arch_syscall_nr(r),
+			.ip = arch_ip(r),
+			.chained = expiring};
+		waits_note(e, t, r, now);
 	}
-	switches = voluntary_switches(pid, t->tid);
-	if (!is_same_wait(t, nr, switches)) {
-		w->deadline = now + (nsec_t)timeout * 1000000;
-		w->nr = nr;
-		w->sp = arch_sp(&t->regs);
-	}
-	left = w->deadline > now ? w->deadline - now : 0;
-	arch_set_syscall_arg(&t->regs, 3, MIN2((left + 999999) / 1000000, (nsec_t)timeout));
-	for (unsigned i = 0; i < ELEMENTSOF(w->args); i++)
-		w->args[i] = arch_syscall_arg(&t->regs, i);
-	w->switches = switches;
-	w->disturbed = 2; /* once to sleep again, once to stop the next time */
-}
-
-bool restart_mend_active(pid_t pid, struct thread *t, nsec_t now)
-{
-	long nr, result;
-
-	if (!arch_in_syscall(&t->regs))
+	w->error = result == -EINTR ? -ERESTARTNOHAND : result;
+	if (waits_is_over(w, now) && waits_end(e, t, r))
+		return true;
+	/* By its block the kernel goes on with another number, whatever stands there; from then on
+	 * that is the mark. */
+	if (w->error == -ERESTART_RESTARTBLOCK && same)
 		return false;
-	nr = arch_syscall_nr(&t->regs);
-	result = arch_syscall_result(&t->regs);
-	if (result == -ERESTART_RESTARTBLOCK && nr != SYS_restart_syscall)
-		t->restart_nr = nr;
-	if (result != -EINTR || acts_twice(nr))
-		return false;
-	if (has_timeout_in_register(nr))
-		keep_deadline(pid, t, nr, now);
-	arch_set_restart(&t->regs, nr, -ERESTARTNOHAND);
+	arch_set_restart(r, w->nr, w->error);
+	arch_set_mark(r, w->mark);
 	return true;
 }
 
-int restart_for_twin(const struct thread *t, struct arch_regs *ret)
+bool restart_mend(
+	struct twin_engine *e, struct thread *t, struct arch_regs *r, nsec_t now, bool by_user)
 {
+	struct wait_record *w = &t->wait;
+	enum place place = place_of(w, r);
+	bool expiring = t->expiring;
 	long nr, result;
 
+	t->expiring = false;
+	if (place == BEFORE)
+		return waits_is_over(w, now) && waits_end(e, t, r);
+	nr = arch_syscall_nr(r);
+	result = arch_syscall_result(r);
+	if (!restart_is_blocked(r) || (place == ELSEWHERE && nr == SYS_restart_syscall) ||
+		(result == -EINTR && (by_user || acts_twice(r, nr)))) {
+		w->mark = 0;
+		return false;
+	}
+	/* It did what it could (close(2)): the descriptor is gone. */
+	if (nr == SYS_close && result == -EINTR) {
+		w->mark = 0;
+		arch_finish_syscall(r, 0);
+		return true;
+	}
+	return mend_inside(e, t, r, now, place == INSIDE, expiring);
+}
+
+int restart_for_twin(const struct thread *t, struct arch_regs *ret, struct wait_record *ret_wait)
+{
+	const struct wait_record *w = &t->wait;
+	enum place place = place_of(w, &t->regs);
+
 	*ret = t->regs;
-	if (!arch_in_syscall(ret))
-		return 0;
-	nr = arch_syscall_nr(ret);
-	result = arch_syscall_result(ret);
-	if (result == -ERESTART_RESTARTBLOCK) {
-		if (nr == SYS_restart_syscall)
-			nr = t->restart_nr;
-		if (nr < 0)
-			return -EBUSY;
-		arch_rewind_syscall(ret, nr);
-	} else if (is_restart(result))
-		arch_rewind_syscall(ret, nr);
+	*ret_wait = (struct wait_record){0};
+	if (place == ELSEWHERE)
+		return restart_is_blocked(ret) ? -EBUSY : 0;
+	*ret_wait = *w;
+	if (place == INSIDE)
+		arch_rewind_syscall(ret, w->nr);
+	else
+		arch_set_next_syscall(ret, w->nr);
+	arch_set_mark(ret, w->mark);
 	return 0;
 }
 
-void restart_mend_ignored(struct thread *t)
+void restart_mend_stopped(struct twin_engine *e, struct thread *t, bool by_user)
 {
 	struct arch_regs regs;
 
-	if (arch_get_regs(t->tid, &regs) < 0 || !arch_in_syscall(&regs))
+	if (arch_get_regs(t->tid, &regs) < 0 || !restart_mend(e, t, &regs, now_nsec(), by_user))
 		return;
-	if (arch_syscall_result(&regs) == -ERESTART_RESTARTBLOCK &&
-		arch_syscall_nr(&regs) != SYS_restart_syscall)
-		t->restart_nr = arch_syscall_nr(&regs);
-	if (arch_syscall_result(&regs) != -EINTR || acts_twice(arch_syscall_nr(&regs)))
-		return;
-	t->wait.disturbed += 2;
-	arch_set_restart(&regs, arch_syscall_nr(&regs), -ERESTARTNOHAND);
 	if (arch_set_regs(t->tid, &regs) < 0)
 		return; /* dead: nothing left to mend */
+}
+
+void restart_before_handler(struct thread *t)
+{
+	struct wait_record *w = &t->wait;
+	struct arch_regs regs;
+	enum place place;
+
+	if (!w->mark || arch_get_regs(t->tid, &regs) < 0)
+		return;
+	place = place_of(w, &regs);
+	w->mark = 0;
+	if (place == BEFORE)
+		arch_reenter_syscall(&regs, w->nr, w->error);
+	else if (place == INSIDE && arch_mark(&regs))
+		arch_set_mark(&regs, 0); /* it would be in the handler's context */
+	else
+		return;
+	if (arch_set_regs(t->tid, &regs) < 0)
+		return; /* dead */
 }

@@ -87,11 +87,13 @@ void signals_handle(struct twin_engine *e, struct thread *t, int sig)
 	}
 	switch (disposition_of(e, sig)) {
 	case HARMLESS:
-		restart_mend_ignored(t);
+		restart_mend_stopped(e, t, false);
+		waits_arm(e);
 		thread_go_on(t, sig);
 		break;
 	case CAUGHT:
 		partial_signal(t);
+		restart_before_handler(t);
 		if (dumps_core(sig) && sig != SIGTRAP)
 			t->crash_signal = sig;
 		thread_go_on(t, sig);

@@ -175,6 +175,7 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	rebuild_let_go(e, w);
 	swap.latency = now_nsec() - swap.begun;
 	adopt(e, generation);
+	waits_arm(e);
 	for (unsigned i = 0; i < e->n_deferred; i++)
 		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
 	e->n_deferred = 0;

@@ -67,7 +67,6 @@ struct thread *thread_add(struct twin_engine *e, pid_t tid)
 	t->syscall_fd = -1;
 	t->tid = tid;
 	t->used = true;
-	t->restart_nr = -1;
 	return t;
 }
 

@@ -102,6 +102,9 @@ void twin_watch(struct twin_engine *e, pid_t pid);
 
 /* Never blocks. */
 struct twin_event twin_next_event(struct twin_engine *e);
+/* Readable when twin_next_event() has something to do that no SIGCHLD announces: a thread whose
+ * wait was broken by a freeze has waited its time. To be watched, not to be read. */
+int twin_timer_fd(const struct twin_engine *e);
 
 /*
  * Arm: freeze all threads at one moment, copy, let go. With force unset only at a quiet moment

@@ -26,6 +26,8 @@ static const struct victim_kind kinds[] = {
 	{.name = "sixteen_threads"},
 	{.name = "epoll_timeouts"},
 	{.name = "epoll_timeouts", .flags = FREEZE_ONLY, .pace = 18, .share = 40},
+	{.name = "timed_calls"},
+	{.name = "timed_calls", .flags = FREEZE_ONLY, .pace = 10, .share = 25},
 	{.name = "mutex_kinds"},
 	{.name = "avx_state"},
 	{.name = "blocking_calls", .flags = PESTERED},

@@ -43,6 +43,21 @@ long arch_syscall_nr(const struct arch_regs *r);
 long arch_syscall_result(const struct arch_regs *r);
 uint64_t arch_syscall_arg(const struct arch_regs *r, unsigned i);
 void arch_set_syscall_arg(struct arch_regs *r, unsigned i, uint64_t value);
+/*
+ * A number of at most 24 bits that rides along with a system call, from the one in which the thread
+ * stands to the same one made again, and is seen by nobody else (x86_64: the upper half of rax,
+ * which the kernel keeps in orig_rax but does not take for a part of the number). 0: none.
+ */
+uint32_t arch_mark(const struct arch_regs *r);
+void arch_set_mark(struct arch_regs *r, uint32_t mark);
+/* Right in front of call nr, behind which is ip. */
+bool arch_before_syscall(const struct arch_regs *r, uint64_t ip, long nr);
+/* There: make it another one. */
+void arch_set_next_syscall(struct arch_regs *r, long nr);
+/* From in front of a call to the state of one that ended so. */
+void arch_reenter_syscall(struct arch_regs *r, long nr, long error);
+/* In or in front of a call: over, with that result. */
+void arch_finish_syscall(struct arch_regs *r, long result);
 /* What the kernel itself will look at when the thread goes on: real number and error. */
 void arch_set_restart(struct arch_regs *r, long nr, long error);
 /* As if the thread were just about to make system call nr once more. */

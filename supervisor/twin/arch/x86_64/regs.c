@@ -32,7 +32,48 @@ bool arch_in_syscall(const struct arch_regs *r)
 
 long arch_syscall_nr(const struct arch_regs *r)
 {
-	return (long)r->user.orig_rax;
+	return (int)r->user.orig_rax; /* the kernel looks at no more of it */
+}
+
+#define MARK_SHIFT 32
+#define NUMBER_MASK 0xffffffffULL
+
+uint32_t arch_mark(const struct arch_regs *r)
+{
+	return (uint32_t)((arch_in_syscall(r) ? r->user.orig_rax : r->user.rax) >> MARK_SHIFT);
+}
+
+void arch_set_mark(struct arch_regs *r, uint32_t mark)
+{
+	unsigned long long *number = arch_in_syscall(r) ? &r->user.orig_rax : &r->user.rax;
+
+	*number = (*number & NUMBER_MASK) | (unsigned long long)mark << MARK_SHIFT;
+}
+
+bool arch_before_syscall(const struct arch_regs *r, uint64_t ip, long nr)
+{
+	return !arch_in_syscall(r) && r->user.rip + ARCH_SYSCALL_SIZE == ip &&
+	       (r->user.rax & NUMBER_MASK) == (unsigned long)nr;
+}
+
+void arch_set_next_syscall(struct arch_regs *r, long nr)
+{
+	r->user.rax = (unsigned long)nr;
+}
+
+void arch_reenter_syscall(struct arch_regs *r, long nr, long error)
+{
+	r->user.rip += ARCH_SYSCALL_SIZE;
+	r->user.orig_rax = (unsigned long)nr;
+	r->user.rax = (unsigned long)error;
+}
+
+void arch_finish_syscall(struct arch_regs *r, long result)
+{
+	if (!arch_in_syscall(r))
+		r->user.rip += ARCH_SYSCALL_SIZE;
+	r->user.orig_rax = (unsigned long)-1L;
+	r->user.rax = (unsigned long)result;
 }
 
 long arch_syscall_result(const struct arch_regs *r)
