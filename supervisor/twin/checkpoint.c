@@ -264,7 +264,7 @@ static void note_losses(struct twin_engine *e, struct twin *w)
 	if (e->pending_incomplete)
 		note_loss(w, "some pending signals");
 	if (e->timers.incomplete || e->leader_calls.full)
-		note_loss(w, "some timers");
+		note_loss(w, "some timers or owners of descriptors");
 	if (w->locked.incomplete)
 		note_loss(w, "some locks of memory");
 	if (w->files.incomplete)

@@ -8,6 +8,7 @@
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
  * rebuild.c, files.c (descriptors), streams.c (TCP), schedule.c, alike.c (threads that differ),
+ * locked.c (memory), selfref.c (descriptors that name the process),
  * procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
@@ -22,6 +23,7 @@
 #include "supervisor/twin/files.h"
 #include "supervisor/twin/locked.h"
 #include "supervisor/twin/mappings.h"
+#include "supervisor/twin/selfref.h"
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/timers.h"
 #include "supervisor/twin/twin.h"

@@ -84,6 +84,10 @@ static enum file_kind kind_of(const char *link)
 		return FILE_PIPE;
 	if (strcmp(link, "anon_inode:[eventpoll]") == 0)
 		return FILE_EPOLL;
+	if (strcmp(link, "anon_inode:[signalfd]") == 0)
+		return FILE_SIGNALFD;
+	if (strcmp(link, "anon_inode:[pidfd]") == 0)
+		return FILE_PIDFD;
 	return FILE_OTHER;
 }
 
@@ -109,6 +113,7 @@ static void read_path_entry(struct file_entry *f, pid_t pid, int pidfd)
 	if (fd < 0)
 		return;
 	f->offset = MAX2((int64_t)lseek(fd, 0, SEEK_CUR), (int64_t)-1);
+	f->status = fcntl(fd, F_GETFL);
 	close(fd);
 	if (f->fd > 2)
 		read_flags(f, pid);
@@ -168,7 +173,7 @@ static const char *unfit_reason(const char *link)
 static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int dir)
 {
 	char link[4096], name[16];
-	struct file_entry f = {.fd = fd, .offset = -1};
+	struct file_entry f = {.fd = fd, .offset = -1, .status = -1};
 	ssize_t len;
 
 	snprintf(name, sizeof(name), "%d", fd);
@@ -370,19 +375,21 @@ static void reconcile_epoll(struct twin_engine *e, const struct file_table *then
 		const struct file_entry *was = files_find(then, t->fd),
 					*is = files_find(now, t->fd);
 		bool same = was && is && same_file(was, is);
+		bool signals = was && was->kind == FILE_SIGNALFD;
 		struct epoll_event ev = {.events = t->events, .data.u64 = t->data};
 		uint64_t at;
 
 		/* A MOD of an unchanged edge-triggered entry brings back edges that were consumed.
 		 */
-		if (n && same && n->events == t->events && n->data == t->data &&
+		if (n && same && n->events == t->events && n->data == t->data && !signals &&
 			!(t->events & EPOLLET))
 			continue;
 		at = repair_data(e, &ev, sizeof(ev));
 		if (!at)
 			return;
-		/* Such an entry cannot be modified, nor anything be modified into one. */
-		if (n && same && ((t->events | n->events) & EPOLLEXCLUSIVE)) {
+		/* Such an entry cannot be modified, nor anything be modified into one; and an entry
+		 * of a signalfd waits for the signals of the process that added it. */
+		if (n && same && (signals || ((t->events | n->events) & EPOLLEXCLUSIVE))) {
 			if (repair_add(e, SYS_epoll_ctl,
 				    ARGS((uint64_t)t->epfd, EPOLL_CTL_DEL, (uint64_t)t->fd)))
 				n = NULL;
@@ -404,6 +411,19 @@ static bool is_standard_stream(pid_t pid, int fd)
 		if (fd == std || syscall(SYS_kcmp, pid, pid, KCMP_FILE, fd, std) == 0)
 			return true;
 	return false;
+}
+
+/* Descriptors beside the standard streams, by fcntl(F_SETFL). */
+static void restore_status(struct twin_engine *e, pid_t pid, const struct file_table *then,
+	const struct file_table *now)
+{
+	for (size_t i = 0; i < then->n; i++) {
+		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
+		if (t->status < 0 || (n && same_file(n, t) && n->status == t->status) ||
+			is_standard_stream(pid, t->fd))
+			continue;
+		(void)repair_add(e, SYS_fcntl, ARGS((uint64_t)t->fd, F_SETFL, (uint64_t)t->status));
+	}
 }
 
 void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *then,
@@ -431,5 +451,6 @@ void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *
 			continue;
 		ret->fds_replaced += give_back(e, then, now, t) && open_again(e, then, now, t);
 	}
+	restore_status(e, pid, then, now);
 	reconcile_epoll(e, then, now, ret);
 }

@@ -19,7 +19,15 @@
 
 #include "config/macro.h"
 
-enum file_kind { FILE_PATH, FILE_SOCKET, FILE_PIPE, FILE_EPOLL, FILE_OTHER };
+enum file_kind {
+	FILE_PATH,
+	FILE_SOCKET,
+	FILE_PIPE,
+	FILE_EPOLL,
+	FILE_SIGNALFD,
+	FILE_PIDFD,
+	FILE_OTHER,
+};
 
 struct file_entry {
 	int fd;
@@ -27,7 +35,8 @@ struct file_entry {
 	uint64_t link_hash;
 	bool close_on_exec, flags_known;
 	int64_t offset; /* -1: cannot seek */
-	int flags;      /* F_GETFL; FILE_PATH only */
+	int flags;      /* as /proc has them */
+	int status;     /* F_GETFL; -1: unknown. Of files and sockets */
 	uint32_t path;  /* index into the pool; 0: unknown */
 };
 struct epoll_entry {

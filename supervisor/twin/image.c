@@ -178,6 +178,7 @@ static void fill_leader_calls(struct twin_engine *e, const struct twin *w)
 
 	locked_restore(&w->locked, l);
 	timers_restore(&e->timers, l);
+	selfref_keep(e, w);
 	signals_restore(e, l);
 	memcpy(to, l->calls, sizeof(l->calls));
 	memcpy(to + sizeof(l->calls), l->data, sizeof(l->data));
@@ -384,7 +385,7 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	w->n_threads = e->n_threads;
 	w->code_len = PAGE;
 	/* A descriptor may need to be opened and moved, its entries to be removed and added. */
-	w->repair_calls = REPAIR_CALLS + 4 * w->files.n + 2 * w->files.n_epoll;
+	w->repair_calls = REPAIR_CALLS + 5 * w->files.n + 2 * w->files.n_epoll;
 	w->repair_data_size =
 		(REPAIR_DATA + 32 * (w->files.n + w->files.n_epoll) + w->files.pool_len + 15) &
 		~(size_t)15;

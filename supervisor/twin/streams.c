@@ -2,6 +2,7 @@
 #include "supervisor/twin/streams.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -94,11 +95,11 @@ static int sample_one(int fd, struct stream *s)
 	return info.tcpi_state;
 }
 
-int streams_sample(struct stream_table *t, const struct file_table *files, int pidfd)
+int streams_sample(struct stream_table *t, struct file_table *files, int pidfd)
 {
 	t->n = 0;
 	for (size_t i = 0; i < files->n; i++) {
-		const struct file_entry *f = &files->entries[i];
+		struct file_entry *f = &files->entries[i];
 		struct stream s = {.fd = f->fd, .link_hash = f->link_hash};
 		int state, fd;
 
@@ -107,6 +108,7 @@ int streams_sample(struct stream_table *t, const struct file_table *files, int p
 		fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
 		if (fd < 0)
 			continue;
+		f->status = fcntl(fd, F_GETFL);
 		state = sample_one(fd, &s);
 		close(fd);
 		s.listening = state == TCP_STATE_LISTEN;

@@ -39,7 +39,7 @@ struct stream_table {
 _must_check_ int streams_reserve(struct stream_table *t, size_t n);
 void streams_free(struct stream_table *t);
 /* All connected TCP sockets among the descriptors of files. */
-_must_check_ int streams_sample(struct stream_table *t, const struct file_table *files, int pidfd);
+_must_check_ int streams_sample(struct stream_table *t, struct file_table *files, int pidfd);
 /* Two samples some time apart: fill at_rest in the second; true when all streams stood still,
  * with nothing unread and no question of ours without an answer. */
 bool streams_judge(const struct stream_table *before, struct stream_table *after);

@@ -51,6 +51,8 @@ static const struct victim_kind kinds[] = {
 	{.name = "seccomp"},
 	{.name = "pending"},
 	{.name = "locked_memory"},
+	{.name = "kernel_state"},
+	{.name = "owners"},
 };
 
 enum way { FROZEN, SWAPPED, CHAINED, WAYS };
