@@ -133,6 +133,18 @@ $(B)/tools/bench/%: $(B)/tools/bench/%.o $(call obj,$(BENCH_SHARED)) $(call lib,
 
 LDFLAGS_static_node := -static
 
+# Programs that we did not write. make check has those that are small to install, for seconds each;
+# make software all of them, for long, and installs what they need.
+SOFTWARE := $(sort $(wildcard tests/software/test_*.py))
+SOFTWARE_SHORT := $(patsubst %,tests/software/test_%.py,nginx openssl python redis sqlite)
+.PHONY: software software-packages software-all
+software: software-packages
+	+$(MAKE) --no-print-directory MODE=$(MODE) software-all
+software-packages:
+	$(call install-packages,check software)
+software-all: all
+	SOFTWARE=full TIMEOUT=3600 TWINIT_BUILD=$(B) tools/run-tests $(SOFTWARE)
+
 # make check: packages, then everything. The parts can be called alone: make unit integration.
 INTEGRATION := $(sort $(wildcard tests/integration/*.sh tests/integration/*.py)) tests/ros/graph_test
 # Sanitizers cannot follow what is injected into another process, nor a fork at its will.
@@ -152,7 +164,7 @@ check-all:
 	+$(MAKE) --no-print-directory MODE=asan sanitized
 	+$(MAKE) --no-print-directory MODE=ubsan sanitized
 	+$(MAKE) --no-print-directory MODE=$(MODE) test-programs
-	TWINIT_BUILD=$(B) tools/run-tests $(UNIT_TESTS) $(INTEGRATION)
+	TWINIT_BUILD=$(B) tools/run-tests $(UNIT_TESTS) $(INTEGRATION) $(SOFTWARE_SHORT)
 
 # --- the rest --------------------------------------------------------------------------------
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)

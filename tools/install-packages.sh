@@ -4,7 +4,7 @@
 # Idempotent, and quick when nothing is missing: apt-get is called only for what is not there.
 set -eu
 
-usage="usage: $0 build|demo|check|lint ..."
+usage="usage: $0 build|demo|check|software|lint ..."
 
 # To build and run the supervisor.
 set_build="gcc libc6-dev make pkg-config libev-dev libinih-dev libsystemd-dev"
@@ -13,7 +13,10 @@ set_bus="dbus-daemon systemd util-linux iproute2"
 # A real ROS 1 graph (master, rosout, pcl_ros' nodelets) and what our own nodes are built with.
 set_ros="python3 python3-rosmaster rosout libnodeletlib-tools libpcl-ros-filters0d
 	g++ libroscpp-dev libsensor-msgs-dev"
-set_check="libcmocka-dev python3-rostopic"
+set_check="libcmocka-dev python3-rostopic libpython3.11-testsuite nginx-light openssl redis-server
+	redis-tools sqlite3 wrk"
+# What is too large for make check: a JVM with its compiler, and node.js.
+set_software="openjdk-17-jdk-headless nodejs"
 set_lint="clang-tidy clang-format cppcheck shellcheck"
 
 [ $# -gt 0 ] || {
@@ -26,6 +29,7 @@ for s in "$@"; do
 	build) wanted="$wanted $set_build" ;;
 	demo) wanted="$wanted $set_build $set_bus $set_ros" ;;
 	check) wanted="$wanted $set_build $set_bus $set_ros $set_check" ;;
+	software) wanted="$wanted $set_build $set_bus $set_software" ;;
 	lint) wanted="$wanted $set_build $set_lint" ;;
 	*)
 		echo "$0: no package set \"$s\"; $usage" >&2
@@ -64,7 +68,17 @@ fi
 apt() {
 	$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"
 }
+# Some of these are daemons. They are wanted as programs: none is to be started now.
+policy=/usr/sbin/policy-rc.d
+quiet() {
+	[ ! -e "$policy" ] || return 0
+	printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+	$as_root chmod 755 "$policy"
+	trap '$as_root rm -f "$policy"' EXIT
+	trap 'exit 1' INT TERM HUP
+}
 echo "installing:$missing"
+quiet
 apt update
 # shellcheck disable=SC2086
 apt install --no-install-recommends $missing

@@ -28,7 +28,8 @@ def enter():
         if not shutil.which("sudo"):
             print("it takes root to make namespaces, and there is no sudo here")
             return SKIPPED
-        keep = [f"{k}={os.environ[k]}" for k in ("TWINIT_BUILD",) if k in os.environ]
+        keep = [f"{k}={os.environ[k]}" for k in ("TWINIT_BUILD", "SOFTWARE", "SOFTWARE_SEED")
+                if k in os.environ]
         os.execvp("sudo", ["sudo", "--", "env", *keep, sys.executable, *sys.argv])
     command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--net", "--ipc", "--uts",
                "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv]
