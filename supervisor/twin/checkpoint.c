@@ -269,6 +269,8 @@ static void note_losses(struct twin_engine *e, struct twin *w)
 		note_loss(w, "some locks of memory");
 	if (w->files.incomplete)
 		note_loss(w, "long epoll sets");
+	if (w->files.locks.incomplete)
+		note_loss(w, "some file locks");
 }
 
 /* The holder is in the active's memory: through it, what the last swap left there is unmapped

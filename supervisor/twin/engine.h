@@ -8,6 +8,7 @@
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
  * rebuild.c, files.c (descriptors), streams.c (TCP), schedule.c, alike.c (threads that differ),
+ * file_locks.c,
  * locked.c (memory), selfref.c (descriptors that name the process),
  * procfs.c (/proc without allocation).
  *
@@ -239,6 +240,7 @@ struct twin_engine {
 	uint8_t *repair_data;
 	size_t repair_data_len, repair_data_allocated, repair_data_max;
 	bool repairs_full;
+	size_t lock_calls_from, lock_calls_to; /* which of them take file locks */
 	uint64_t repair_data_at;
 	uint8_t *image; /* built here, then written into the twin */
 	size_t image_size;

@@ -91,22 +91,24 @@ static enum file_kind kind_of(const char *link)
 	return FILE_OTHER;
 }
 
-static void read_flags(struct file_entry *f, pid_t pid)
+static void read_flags(struct file_table *table, struct file_entry *f, pid_t pid)
 {
 	uint64_t flags = 0;
-	char text[512];
+	char text[4096];
 
 	if (proc_read(text, sizeof(text), "%d/fdinfo/%d", pid, f->fd) > 0 &&
 		proc_field(text, "flags", 8, &flags) == 0) {
 		f->flags = (int)(flags & ~(uint64_t)O_CLOEXEC);
 		f->close_on_exec = flags & O_CLOEXEC;
 		f->flags_known = true;
+		if (f->kind == FILE_PATH)
+			file_locks_read(&table->locks, f->fd, text);
 	}
 }
 
 /* The offset belongs to the open file, so a short-lived copy of the descriptor shows it; that it
  * has one is seen only there. Standard streams are never opened again. */
-static void read_path_entry(struct file_entry *f, pid_t pid, int pidfd)
+static void read_path_entry(struct file_table *table, struct file_entry *f, pid_t pid, int pidfd)
 {
 	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
 
@@ -116,14 +118,14 @@ static void read_path_entry(struct file_entry *f, pid_t pid, int pidfd)
 	f->status = fcntl(fd, F_GETFL);
 	close(fd);
 	if (f->fd > 2)
-		read_flags(f, pid);
+		read_flags(table, f, pid);
 }
 
 void files_note_flags(struct file_table *t, pid_t pid)
 {
 	for (size_t i = 0; i < t->n; i++)
 		if (!t->entries[i].flags_known)
-			read_flags(&t->entries[i], pid);
+			read_flags(t, &t->entries[i], pid);
 }
 
 static int read_epoll(struct file_table *t, pid_t pid, int epfd)
@@ -186,7 +188,7 @@ static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int di
 	if (f.kind == FILE_OTHER && !t->unfit)
 		t->unfit = unfit_reason(link);
 	if (f.kind == FILE_PATH) {
-		read_path_entry(&f, pid, pidfd);
+		read_path_entry(t, &f, pid, pidfd);
 		if (t->pool_len + (size_t)len + 1 <= t->pool_max) {
 			memcpy(t->pool + t->pool_len, link, (size_t)len + 1);
 			f.path = (uint32_t)t->pool_len;
@@ -205,6 +207,8 @@ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
 
 	t->n = t->n_epoll = 0;
 	t->unfit = NULL;
+	t->locks.n = 0;
+	t->locks.incomplete = false;
 	t->pool_len = 1; /* 0 means "no path" */
 	t->incomplete = false;
 	if (lseek(dir, 0, SEEK_SET) < 0)
@@ -452,5 +456,6 @@ void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *
 		ret->fds_replaced += give_back(e, then, now, t) && open_again(e, then, now, t);
 	}
 	restore_status(e, pid, then, now);
+	file_locks_reconcile(e, &then->locks, &now->locks, ret->fds_closed + ret->fds_replaced > 0);
 	reconcile_epoll(e, then, now, ret);
 }

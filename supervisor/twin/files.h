@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #include "config/macro.h"
+#include "supervisor/twin/file_locks.h"
 
 enum file_kind {
 	FILE_PATH,
@@ -49,6 +50,7 @@ struct file_table {
 	struct epoll_entry *epoll;
 	char *pool;
 	size_t n, n_max, n_epoll, epoll_max, pool_len, pool_max;
+	struct file_lock_table locks;
 	bool incomplete;   /* an interest list was longer than we can read */
 	const char *unfit; /* a descriptor whose kernel state no copy can have; NULL: none */
 };

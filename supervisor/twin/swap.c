@@ -78,11 +78,19 @@ static int write_repairs(struct twin_engine *e, struct twin *w)
 					   "writing the repairs: %s", strerror(errno));
 }
 
+static void note_lost(struct twin_swap *ret, const char *what)
+{
+	size_t len = strlen(ret->lost);
+
+	snprintf(ret->lost + len, sizeof(ret->lost) - len, "%s%s", len ? ", " : "", what);
+}
+
 static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 {
 	int r = files_scan(&e->files_now, w->pid, w->pidfd, w->fd_dir);
 
 	e->n_repairs = 0;
+	e->lock_calls_from = e->lock_calls_to = 0;
 	e->repairs_max = w->repair_calls;
 	e->repair_data_max = w->repair_data_size;
 	e->repairs_full = false;
@@ -100,11 +108,8 @@ static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *re
 	if (r < 0)
 		return r;
 	files_reconcile(e, w->pid, &w->files, &e->files_now, ret);
-	if (e->repairs_full) {
-		size_t len = strlen(ret->lost);
-		snprintf(ret->lost + len, sizeof(ret->lost) - len,
-			"%smore descriptors than can be put back", len ? ", " : "");
-	}
+	if (e->repairs_full)
+		note_lost(ret, "more descriptors than can be put back");
 	return write_repairs(e, w);
 }
 
@@ -172,6 +177,8 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 		twin_slot_clear(e, generation);
 		return r;
 	}
+	if (!file_locks_are_back(e, w))
+		note_lost(&swap, "a file lock that somebody else has by now");
 	rebuild_let_go(e, w);
 	swap.latency = now_nsec() - swap.begun;
 	adopt(e, generation);

@@ -53,6 +53,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "locked_memory"},
 	{.name = "kernel_state"},
 	{.name = "owners"},
+	{.name = "file_locks"},
 };
 
 enum way { FROZEN, SWAPPED, CHAINED, WAYS };
