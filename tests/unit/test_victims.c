@@ -173,6 +173,9 @@ static void swap_in_chains(struct victim_run *r, const struct victim_kind *kind)
 
 		if (!run_checkpoint(r, &cp))
 			return;
+		/* Threads that were let go and have not made a step since. */
+		if (i % 3 == 0 && !run_checkpoint(r, &cp))
+			return;
 		list_tids(r->pid, &tids);
 		if (!swap_and_check(r, kind, &tids))
 			return;
