@@ -412,6 +412,29 @@ static void drop_one(struct twin_engine *e)
 	twin_slot_clear(e, generation_to_drop(numbers, e->n_twins));
 }
 
+/* Born while another node was brought back under numbers of its own, ours may have got one of
+ * them, and would keep it for long. */
+static int check_numbers(struct twin_engine *e, struct twin *w)
+{
+	bool holder = e->holder_fresh && steer_is_strays(&e->steering, e->holder);
+	struct schedule soon;
+
+	if (!holder && !steer_is_strays(&e->steering, w->pid))
+		return 0;
+	schedule_read(e->pid, &soon);
+	if (holder) {
+		engine_kill_helper(e, e->holder);
+		schedule_restore(e->holder, &soon);
+		e->holder = 0;
+		e->holder_fresh = false;
+	}
+	/* That node waits for it to be gone. */
+	engine_kill_helper(e, w->pid);
+	schedule_restore(w->pid, &soon);
+	w->pid = 0;
+	return engine_fail(e, -EAGAIN, "the copy got the number of another node");
+}
+
 int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *ret)
 {
 	struct twin *w = e->twins[e->n_twins];
@@ -436,6 +459,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		return r;
 	w->pid = 0;
 	w->lost[0] = '\0';
+	steer_look(&e->steering);
 	cp.at = now_nsec();
 	r = engine_freeze(e);
 	if (r == 0)
@@ -444,6 +468,8 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	engine_thaw(e);
 	waits_arm(e);
 	cp.freeze = now_nsec() - cp.at;
+	if (r == 0)
+		r = check_numbers(e, w);
 	if (settle_holder(e) < 0 && r == 0)
 		r = engine_fail(e, -EBUSY, "the holder of the memory ended");
 	if (r == 0 && scanned && locked_ask(e) < 0)

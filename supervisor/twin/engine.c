@@ -45,7 +45,7 @@ int twin_engine_new(const struct twin_config *config, struct twin_engine **ret)
 		e->config.freeze_deadline = 50000000;
 	e->pidfd = e->status_fd = e->fd_dir = -1;
 	e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	e->ns_last_pid_fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	steer_open(&e->steering);
 	for (unsigned i = 0; i < ELEMENTSOF(e->twins); i++) {
 		e->twins[i] = calloc(1, sizeof(struct twin));
 		if (!e->twins[i])
@@ -82,9 +82,8 @@ void twin_engine_free(struct twin_engine *e)
 	files_free(&e->files_now);
 	streams_free(&e->streams_now);
 	streams_free(&e->streams_seen);
-	if (e->ns_last_pid_fd >= 0)
-		close(e->ns_last_pid_fd);
 	closep(&e->timer_fd);
+	steer_close(&e->steering);
 	if (e->deadline_timer_made)
 		timer_delete(e->deadline_timer);
 	free(e->image);

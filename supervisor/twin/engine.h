@@ -7,8 +7,8 @@
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
- * rebuild.c, files.c (descriptors), streams.c (TCP), schedule.c, alike.c (threads that differ),
- * file_locks.c,
+ * rebuild.c, steer.c (pids by steering), files.c (descriptors), streams.c (TCP), schedule.c,
+ * alike.c (threads that differ), file_locks.c,
  * locked.c (memory), selfref.c (descriptors that name the process),
  * procfs.c (/proc without allocation).
  *
@@ -173,6 +173,14 @@ struct scratch_left {
 	size_t code_len, data_len;
 };
 
+/* ns_last_pid, and where it stood before it was moved, or when it was looked at. */
+struct steering {
+	int fd;
+	pid_t before; /* 0: it was not moved */
+	pid_t seen;   /* 0: unknown */
+	bool locked;
+};
+
 struct twin_engine {
 	struct twin_config config;
 	pid_t pid; /* the active; 0: none */
@@ -221,11 +229,11 @@ struct twin_engine {
 	uint64_t syscall_insn; /* in the active's vdso */
 	timer_t deadline_timer;
 	bool deadline_timer_made, cannot_suspend_seccomp;
-	int ns_last_pid_fd;
 	int timer_fd; /* readable when the next deadline of a wait has come */
 	nsec_t next_deadline;
 	uint32_t marks;
 	struct sleep_clock sleep_clock;
+	struct steering steering;
 	/* Looks outside of freezes; files_now and streams_now serve the swap as well. */
 	struct file_table files_now;
 	struct stream_table streams_seen, streams_now;
@@ -265,6 +273,7 @@ struct thread *thread_find(struct twin_engine *e, pid_t tid);
 struct thread *thread_add(struct twin_engine *e, pid_t tid);
 void thread_remove(struct twin_engine *e, struct thread *t);
 void threads_clear(struct twin_engine *e);
+void threads_sort(struct twin_engine *e); /* by tid; at a checkpoint */
 void thread_go_on(struct thread *t, int sig);
 _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 #define FOREACH_THREAD(e, t)                                                                       \
@@ -290,6 +299,8 @@ void schedule_restore(pid_t tid, const struct schedule *attr);
 /* What is to tear down memory: a gigabyte takes tens of milliseconds, for which the node and a
  * twin that begins to run must not wait. */
 void schedule_last(pid_t tid);
+/* Both the caller and that task above the caller's own class; to be undone for the caller. */
+void schedule_hurry(struct schedule *ret_own, pid_t other);
 
 /* freeze.c */
 _must_check_ int engine_freeze(struct twin_engine *e);
@@ -367,6 +378,18 @@ bool capture_dispatched(const struct thread *t);
 _must_check_ int image_prepare(struct twin_engine *e, struct twin *w);
 _must_check_ int image_write(pid_t pid, uint64_t at, const void *data, size_t len);
 _must_check_ int image_read(pid_t pid, uint64_t at, void *data, size_t len);
+
+/* steer.c */
+void steer_open(struct steering *s);
+void steer_close(struct steering *s);
+/* The next clone in this pid namespace gets that number, unless somebody is faster. -EEXIST: in
+ * use, and nothing was done; -EPERM: not permitted. */
+_must_check_ int steer_begin(struct steering *s, pid_t wanted);
+void steer_end(struct steering *s); /* after that clone; harmless where none was */
+bool steer_in_use(pid_t pid);
+/* Around the birth of a task that will stay: did it get a number that somebody steered to? */
+void steer_look(struct steering *s);
+bool steer_is_strays(struct steering *s, pid_t born);
 
 /* rebuild.c */
 /* The twin under the ids of the dead, all threads standing before their first instruction; on

@@ -117,7 +117,10 @@ static int fill_thread(
 	}
 	memset(rt, 0, sizeof(*rt));
 	memcpy(rt->clone_args, &ca, sizeof(ca));
-	rt->wanted_tid = (uint64_t)t->tid;
+	rt->wanted_tid = (uint32_t)t->tid;
+	/* Those with adjoining numbers are cloned in one go: each trap is time for others to fork.
+	 */
+	rt->steer = w->stepwise && i > 0 && (i == 1 || t->tid != w->threads[i - 1].tid + 1);
 	rt->tid_addr = t->tid_addr;
 	rt->robust_head = t->robust_head;
 	rt->robust_len = t->robust_len;
@@ -199,6 +202,7 @@ static int fill(struct twin_engine *e, struct twin *w, size_t frame)
 		.n_leader_calls = e->leader_calls.n,
 		.leader_calls = w->data + w->leader_calls_at,
 		.trap_before_frame = w->filtered};
+	threads_sort(e);
 	FOREACH_THREAD(e, t)
 	{
 		int r;
@@ -408,7 +412,7 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		return r;
 	w->filtered = e->filtered;
 	w->stepwise = !may_set_tid(w->pid);
-	if (w->stepwise && e->ns_last_pid_fd < 0) {
+	if (w->stepwise && e->steering.fd < 0) {
 		inject_end(&in);
 		return engine_fail(e, -ENOTSUP, "no right to choose a pid, neither its nor ours");
 	}

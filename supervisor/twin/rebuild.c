@@ -18,7 +18,10 @@
 
 #define REAP_DEADLINE 2000000000ULL
 #define BUILD_DEADLINE 2000000000ULL
-#define STEPWISE_TRIES 200
+/* How long somebody may have a number that we want. Who forks and ends has it for milliseconds;
+ * who still has it now will stay, and a cold restart does not take much longer than this. */
+#define TAKEN_PATIENCE 500000000ULL
+#define TAKEN_PAUSE 100000L
 
 /* Progress of a rebuild. */
 struct build {
@@ -26,22 +29,16 @@ struct build {
 	struct twin *w;
 	pid_t leader; /* wanted */
 	bool leader_born, leader_done, template_done, waited;
-	unsigned standing; /* threads at their first stop, the leader not counted */
-	unsigned tries;
-	unsigned template_traps;
-	unsigned wrong_born, wrong_ended; /* by steered clones that missed */
+	unsigned standing;       /* threads at their first stop, the leader not counted */
+	unsigned template_traps; /* of a stepwise one */
+	pid_t steered;           /* clones now, under a number of our choice */
+	pid_t held;              /* waits for a number to be free */
+	pid_t held_for;          /* that number */
+	nsec_t held_until;       /* 0: no number was taken yet */
+	/* Steered clones that missed: by what the routine says, and by what they say themselves. */
+	unsigned wrong_born, wrong_ended, n_wrong;
+	pid_t wrong[32];
 };
-
-/* The tracer's privilege stands in for a right that the node does not have. */
-static int steer_pid(struct twin_engine *e, pid_t wanted)
-{
-	char text[16];
-	int n = snprintf(text, sizeof(text), "%d", wanted - 1);
-
-	if (e->ns_last_pid_fd < 0 || pwrite(e->ns_last_pid_fd, text, (size_t)n, 0) != n)
-		return engine_fail(e, -EPERM, "cannot choose the next pid");
-	return 0;
-}
 
 static bool is_wanted(const struct twin *w, pid_t tid)
 {
@@ -83,6 +80,8 @@ static void reap_dying(struct twin_engine *e)
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++) {
 		bool gone = e->dying[i] == 0;
 
+		if (!gone)
+			schedule_boost(e->dying[i]);
 		while (!gone) {
 			struct wait_event ev;
 			int raw;
@@ -96,51 +95,79 @@ static void reap_dying(struct twin_engine *e)
 	}
 }
 
-/*
- * Somebody has the number. If it is one that ends soon, it must get to run: we and what we rebuild
- * are real-time tasks and would keep it from its end.
- */
-static void let_others_end(const struct build *b)
+/* The task is about to clone. */
+static int let_clone(struct build *b, pid_t task, pid_t wanted)
 {
-	const struct timespec pause = {0, 500000};
+	int r;
 
-	if (b->tries > STEPWISE_TRIES / 2)
-		(void)nanosleep(&pause, NULL);
+	b->held = 0;
+	if (b->w->stepwise) {
+		r = steer_begin(&b->e->steering, wanted);
+		if (r == -EEXIST) {
+			b->held = task;
+			b->held_for = wanted;
+			return 0;
+		}
+		if (r < 0)
+			return engine_fail(b->e, r, "cannot choose the next pid");
+		b->steered = task;
+	}
+	return go(task);
 }
 
-/* The template trapped: before a steered clone, or after a clone. */
+/* Somebody has the number: if it is one that ends soon, it must get to run, and we and what we
+ * rebuild are real-time tasks. */
+static int wait_for_number(struct build *b, pid_t task, pid_t wanted)
+{
+	if (b->held_until == 0)
+		b->held_until = now_nsec() + TAKEN_PATIENCE;
+	b->held = task;
+	b->held_for = wanted;
+	return 0;
+}
+
+static int try_held(struct build *b)
+{
+	const struct timespec pause = {0, TAKEN_PAUSE};
+
+	if (b->held_until == 0)
+		b->held_until = now_nsec() + TAKEN_PATIENCE;
+	if (now_nsec() > b->held_until)
+		return engine_fail(b->e, -EBUSY, "id %d belongs to somebody else now", b->held_for);
+	(void)nanosleep(&pause, NULL);
+	return let_clone(b, b->held, b->held_for);
+}
+
+/* The template trapped: before its first clone where that is steered, and after each. */
 static int template_trapped(struct build *b)
 {
 	struct twin_engine *e = b->e;
 	int64_t result = read_result(b->w, 0);
 
-	if (b->w->stepwise && result != b->leader) {
-		if (result < 0)
-			return engine_fail(e, (int)result, "clone of pid %d: %s", b->leader,
-				strerror((int)-result));
-		if (++b->tries > STEPWISE_TRIES * 2)
-			return engine_fail(e, -EBUSY, "pid %d was not to be had", b->leader);
-		/* Every other trap comes after a clone. */
-		b->wrong_born += (++b->template_traps & 1) == 0 && result > 0;
-		let_others_end(b);
-		int r = steer_pid(e, b->leader);
-		return r < 0 ? r : go(b->w->pid);
+	if (b->w->stepwise && b->template_traps++ == 0)
+		return let_clone(b, b->w->pid, b->leader);
+	if (result == b->leader || (result >= 0 && !b->w->stepwise)) {
+		b->template_done = true;
+		return 0;
 	}
 	if (result == -EEXIST && !b->waited) {
 		b->waited = true;
 		reap_dying(e);
-		return go(b->w->pid);
 	}
+	if (result == -EEXIST)
+		return wait_for_number(b, b->w->pid, b->leader);
 	if (result < 0)
 		return engine_fail(
-			e, (int)result, "clone3 of pid %d: %s", b->leader, strerror((int)-result));
-	b->template_done = true;
-	return 0;
+			e, (int)result, "clone of pid %d: %s", b->leader, strerror((int)-result));
+	b->wrong_born++;
+	return let_clone(b, b->w->pid, b->leader);
 }
 
 static int leader_trapped(struct build *b)
 {
 	unsigned next = 1;
+	int64_t result;
+	pid_t wanted;
 
 	/* The first thread without its tid is the next to be cloned. */
 	while (next < b->w->n_threads && read_result(b->w, next) == b->w->threads[next].tid)
@@ -149,17 +176,17 @@ static int leader_trapped(struct build *b)
 		b->leader_done = true;
 		return 0;
 	}
-	int64_t result = read_result(b->w, next);
+	wanted = b->w->threads[next].tid;
+	result = read_result(b->w, next);
+	if (result == -EEXIST)
+		return wait_for_number(b, b->leader, wanted);
 	if (result < 0)
-		return engine_fail(b->e, (int)result, "clone of thread %d: %s",
-			b->w->threads[next].tid, strerror((int)-result));
-	if (!b->w->stepwise || ++b->tries > STEPWISE_TRIES * (b->w->n_threads + 2))
-		return engine_fail(
-			b->e, -EBUSY, "thread id %d was not to be had", b->w->threads[next].tid);
+		return engine_fail(b->e, (int)result, "clone of thread %d: %s", wanted,
+			strerror((int)-result));
+	if (!b->w->stepwise)
+		return engine_fail(b->e, -EIO, "thread %d was born as %d", wanted, (int)result);
 	b->wrong_born += result > 0;
-	let_others_end(b);
-	int r = steer_pid(b->e, b->w->threads[next].tid);
-	return r < 0 ? r : go(b->leader);
+	return let_clone(b, b->leader, wanted);
 }
 
 /* A steered clone may get the number that another thread is to have. */
@@ -175,14 +202,60 @@ static bool has_its_number(const struct twin *w, pid_t tid)
 	       w->threads[at / sizeof(struct routine_thread)].tid == tid;
 }
 
+static bool is_dying(const struct twin_engine *e, pid_t pid)
+{
+	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
+		if (e->dying[i] == pid)
+			return true;
+	return false;
+}
+
+/* It sees that itself, and ends. */
+static int note_wrong(struct build *b, pid_t pid)
+{
+	if (b->n_wrong >= ELEMENTSOF(b->wrong))
+		return engine_fail(b->e, -EBUSY, "too many clones missed their numbers");
+	b->wrong[b->n_wrong++] = pid;
+	(void)go(pid); /* whatever befalls it, its end will be told */
+	return 0;
+}
+
+static bool wrong_ended(struct build *b, pid_t pid)
+{
+	for (unsigned i = 0; i < b->n_wrong; i++)
+		if (b->wrong[i] == pid) {
+			b->wrong[i] = b->wrong[--b->n_wrong];
+			b->wrong_ended++;
+			return true;
+		}
+	return false;
+}
+
+/* Another child of ours that had the number while we waited for it. */
+static bool strangers_end(const struct build *b, pid_t pid)
+{
+	for (unsigned i = 0; i < b->w->n_threads; i++)
+		if (b->w->threads[i].tid == pid)
+			return !(i == 0 && b->leader_born) && read_result(b->w, i) != pid;
+	return false;
+}
+
 static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, int raw)
 {
 	bool trap = ev->kind == WAIT_SIGNAL_STOP && ev->signal == SIGTRAP;
 	bool first = ev->kind == WAIT_INTERRUPT_STOP;
 	bool ours = pid == b->w->pid || pid == b->leader || is_wanted(b->w, pid);
 
-	if (b->w->stepwise && wait_is_end(ev) && pid != b->w->pid && pid != b->leader) {
-		b->wrong_ended++; /* whosever number it had */
+	if (pid == b->steered && !first) {
+		steer_end(&b->e->steering);
+		b->steered = 0;
+	}
+	if (wait_is_end(ev) && wrong_ended(b, pid))
+		return 0;
+	/* Not to be put aside: later it would look like the end of the twin. */
+	if (ours && wait_is_end(ev) && strangers_end(b, pid)) {
+		engine_push_event(b->e,
+			&(struct twin_event){.type = TWIN_EVENT_CHILD, .pid = pid, .status = raw});
 		return 0;
 	}
 	if (ours && wait_is_end(ev))
@@ -205,11 +278,8 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 		b->standing++;
 		return 0;
 	}
-	/* Steered clones may miss: the wrong one sees it and ends itself. */
-	if (b->w->stepwise && first && !wait_is_end(ev) && proc_tgid(pid) > 0) {
-		(void)go(pid);
-		return 0;
-	}
+	if (b->w->stepwise && first && proc_tgid(pid) > 0 && !is_dying(b->e, pid))
+		return note_wrong(b, pid);
 	engine_defer(b->e, pid, raw);
 	return 0;
 }
@@ -224,7 +294,7 @@ static void restore_oom_score(const struct twin *w)
 		return; /* it stays the OOM killer's first choice */
 }
 
-static int run_template(struct twin_engine *e, struct twin *w)
+static int run_template(struct twin_engine *e, struct twin *w, struct schedule *ret_own)
 {
 	cpu_set_t here;
 	int cpu = sched_getcpu(), r;
@@ -237,6 +307,8 @@ static int run_template(struct twin_engine *e, struct twin *w)
 	}
 	restore_oom_score(w);
 	schedule_boost(w->pid); /* what it clones inherits that, until let go */
+	if (w->stepwise)
+		schedule_hurry(ret_own, w->pid);
 	arch_prepare_routine(&regs, w->code, w->data);
 	r = arch_set_regs(w->pid, &regs);
 	if (r == 0)
@@ -329,26 +401,39 @@ static void drop_half_built(struct twin_engine *e, const struct twin *w)
 	engine_deadline_clear(e);
 }
 
+static bool is_built(const struct build *b)
+{
+	return b->template_done && b->leader_done && b->standing == b->w->n_threads - 1 &&
+	       b->wrong_ended >= b->wrong_born;
+}
+
+/* One event, or one more try where a number was taken. */
+static int build_step(struct build *b)
+{
+	struct wait_event ev;
+	int raw;
+	pid_t pid = b->held ? waitpid(-1, &raw, __WALL | WNOHANG) : engine_wait(-1, &raw);
+
+	if (b->held && pid <= 0)
+		return try_held(b);
+	if (pid < 0)
+		return engine_fail(b->e, pid, "rebuilding: %s", strerror(-pid));
+	ev = wait_classify((struct wait_status){raw}, true);
+	return build_event(b, pid, &ev, raw);
+}
+
 int rebuild_run(struct twin_engine *e, struct twin *w)
 {
 	struct build b = {.e = e, .w = w, .leader = w->threads[0].tid};
-	int r = run_template(e, w);
+	struct schedule own = {0};
+	int r = run_template(e, w, &own);
 
 	engine_deadline_set(e, BUILD_DEADLINE);
-	while (r == 0 && !(b.template_done && b.leader_done && b.standing == w->n_threads - 1 &&
-				 b.wrong_ended >= b.wrong_born)) {
-		int raw;
-		pid_t pid = engine_wait(-1, &raw);
-		struct wait_event ev;
-
-		if (pid < 0) {
-			r = engine_fail(e, pid, "rebuilding: %s", strerror(-pid));
-			break;
-		}
-		ev = wait_classify((struct wait_status){raw}, true);
-		r = build_event(&b, pid, &ev, raw);
-	}
+	while (r == 0 && !is_built(&b))
+		r = build_step(&b);
 	engine_deadline_clear(e);
+	steer_end(&e->steering);
+	schedule_restore(0, &own);
 	if (r == 0)
 		restore_schedules(w);
 	if (r == 0 && w->filtered)

@@ -43,6 +43,27 @@ void schedule_last(pid_t tid)
 		return;
 }
 
+/*
+ * While pids are chosen by steering, each moment in which another real-time task gets in between,
+ * our own kind first of all, may cost us the number.
+ */
+void schedule_hurry(struct schedule *ret_own, pid_t other)
+{
+	struct schedule own;
+
+	schedule_read(0, ret_own);
+	if (ret_own->size == 0 || (ret_own->policy != SCHED_FIFO && ret_own->policy != SCHED_RR) ||
+		ret_own->priority >= (uint32_t)sched_get_priority_max(SCHED_FIFO)) {
+		ret_own->size = 0;
+		return;
+	}
+	own = *ret_own;
+	own.priority++;
+	schedule_restore(0, &own);
+	own.flags = 0; /* what it clones inherits its class */
+	schedule_restore(other, &own);
+}
+
 void schedule_restore(pid_t tid, const struct schedule *attr)
 {
 	struct schedule a = *attr;

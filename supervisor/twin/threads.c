@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of the active's threads. Slots keep their memory when a thread ends. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 
@@ -84,6 +85,16 @@ void thread_remove(struct twin_engine *e, struct thread *t)
 		e->threads[e->n_threads] = t;
 		return;
 	}
+}
+
+static int compare_tids(const void *a, const void *b)
+{
+	return (*(struct thread *const *)a)->tid - (*(struct thread *const *)b)->tid;
+}
+
+void threads_sort(struct twin_engine *e)
+{
+	qsort(e->threads, e->n_threads, sizeof(*e->threads), compare_tids);
 }
 
 void threads_clear(struct twin_engine *e)

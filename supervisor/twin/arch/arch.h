@@ -100,7 +100,8 @@ struct routine_call {
 struct routine_thread {
 	uint64_t clone_args[11]; /* struct clone_args, 88 bytes */
 	int64_t result;          /* of clone3: the tid or -errno */
-	uint64_t wanted_tid;     /* 32 bits of it are the set_tid array */
+	uint32_t wanted_tid;     /* the set_tid array */
+	uint32_t steer;          /* trap before it is cloned (see stepwise) */
 	uint64_t tid_addr;
 	uint64_t robust_head, robust_len;
 	uint64_t rseq, rseq_len, rseq_sig;
@@ -112,10 +113,12 @@ struct routine_thread {
 };
 struct routine_args {
 	uint64_t n_calls;
-	uint64_t calls;     /* address of struct routine_call[] */
-	uint64_t stepwise;  /* trap before each clone: the keeper steers the pid by ns_last_pid */
-	uint64_t n_threads; /* [0] is the leader */
-	uint64_t threads;   /* address of struct routine_thread[] */
+	uint64_t calls; /* address of struct routine_call[] */
+	/* The keeper steers the pids by ns_last_pid: trap before the leader's clone and where a
+	 * thread says so, and after each clone that missed. */
+	uint64_t stepwise;
+	uint64_t n_threads;                    /* [0] is the leader */
+	uint64_t threads;                      /* address of struct routine_thread[] */
 	uint64_t n_leader_calls, leader_calls; /* made by the leader when all threads are there */
 	uint64_t trap_before_frame; /* each thread stops once more before it loads its frame */
 };

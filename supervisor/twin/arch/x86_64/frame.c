@@ -38,6 +38,7 @@ static_assert(offsetof(struct routine_args, threads) == 32, "A_THREADS");
 static_assert(sizeof(struct routine_call) == 64, "C_SIZE");
 static_assert(offsetof(struct routine_call, result) == 56, "C_RESULT");
 static_assert(offsetof(struct routine_thread, result) == 88, "T_RESULT");
+static_assert(offsetof(struct routine_thread, steer) == 100, "T_STEER");
 static_assert(offsetof(struct routine_thread, gs_base) == 152, "T_GS");
 static_assert(offsetof(struct routine_thread, frame_sp) == 160, "T_FRAME");
 static_assert(offsetof(struct routine_thread, name) == 168, "T_NAME");

@@ -38,6 +38,7 @@
 
 #define T_RESULT 88
 #define T_WANTED 96
+#define T_STEER 100
 #define T_TID_ADDR 104
 #define T_ROBUST 112
 #define T_ROBUST_LEN 120
@@ -76,7 +77,6 @@ arch_routine_begin:
 	/* The new leader: a process of its own out of this memory. */
 .Lleader:
 	movq A_THREADS(%rbx), %r13
-.Lleader_again:
 	cmpq $0, A_STEPWISE(%rbx)
 	je .Lleader_clone
 	int3
@@ -89,7 +89,7 @@ arch_routine_begin:
 	jz .Lin_leader
 	movq %rax, T_RESULT(%r13)
 	int3
-	jmp .Lleader_again	/* only where the keeper wants another try */
+	jmp .Lleader_clone	/* only where the keeper wants another try */
 
 	/* In the leader: now the other threads. */
 .Lin_leader:
@@ -108,9 +108,9 @@ arch_routine_begin:
 .Lthread:
 	testq %r12, %r12
 	jz .Lthreads_done
-.Lthread_again:
-	cmpq $0, A_STEPWISE(%rbx)
+	cmpl $0, T_STEER(%r14)
 	je .Lthread_clone
+.Lthread_again:
 	int3
 .Lthread_clone:
 	movq %r14, %rdi
@@ -148,7 +148,7 @@ arch_routine_begin:
 	hlt
 .Lfailed:
 	int3
-	hlt
+	jmp .Lthread_clone	/* likewise */
 
 arch_routine_calls:
 	call_list A_N_CALLS, A_CALLS
