@@ -244,22 +244,24 @@ static int in_the_freeze(
 	return copy(e, w, leader, ret);
 }
 
-static bool has_children(struct twin_engine *e)
+/* Children keep the pid in use as number of their group and session, so it cannot be had again by
+ * reclaim. */
+static bool pid_stays_in_use(struct twin_engine *e, const struct twin *w)
 {
-	char text[256];
-
-	FOREACH_THREAD(e, t)
-	{
-		if (proc_read(text, sizeof(text), "%d/task/%d/children", e->pid, t->tid) > 0)
-			return true;
-	}
-	return false;
+	return (getsid(e->pid) == e->pid || getpgid(e->pid) == e->pid) &&
+	       w->in_place.n_children > 0;
 }
 
 /* What a twin of this moment will not have is at least named. */
 static void note_losses(struct twin_engine *e, struct twin *w)
 {
-	if (has_children(e))
+	w->in_place.pid_in_use = pid_stays_in_use(e, w);
+	if (w->in_place.pid_in_use && !w->in_place.fit)
+		note_loss(w, "its pid (in use by its group or session): no twin");
+	else if (w->in_place.pid_in_use)
+		note_loss(
+			w, "everything if it is killed: its group or session keeps its pid in use");
+	else if (w->in_place.n_children > 0)
 		note_loss(w, "its children (they go on, and wait() will not find them)");
 	if (e->pending_incomplete)
 		note_loss(w, "some pending signals");
@@ -378,13 +380,6 @@ static int look_at_mappings(struct twin_engine *e, bool *ret_scanned)
 	return e->unfit_mapping ? engine_fail(e, -ENOTSUP, "%s", e->unfit_mapping) : 0;
 }
 
-/* Children keep the pid in use as number of their group and session, so it could not be had
- * again. */
-static bool pid_stays_in_use(struct twin_engine *e)
-{
-	return (getsid(e->pid) == e->pid || getpgid(e->pid) == e->pid) && has_children(e);
-}
-
 static int check_possible(struct twin_engine *e)
 {
 	if (!e->pid || e->ended || e->fatal_tid)
@@ -395,9 +390,6 @@ static int check_possible(struct twin_engine *e)
 		return engine_fail(e, -EBUSY, "not yet executed");
 	if (e->group_stopped)
 		return engine_fail(e, -EBUSY, "stopped by a signal");
-	if (pid_stays_in_use(e))
-		return engine_fail(
-			e, -EBUSY, "it leads a group or session that has children in it");
 	if (!e->syscall_insn)
 		return engine_fail(e, -ENOTSUP, "it has no vdso with a system call instruction");
 	return 0;
@@ -482,6 +474,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		return r;
 	}
 	remove_scratch(e);
+	inplace_record(e, w);
 	note_losses(e, w);
 	w->at = cp.at;
 	cp.quiet = w->quiet;
@@ -491,6 +484,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	e->twins[0] = w;
 	e->n_twins++;
 	w->number = e->n_checkpoints++;
+	e->in_place_last = false;
 	while (e->n_twins > e->config.generations)
 		drop_one(e);
 	*ret = cp;

@@ -53,7 +53,8 @@ int twin_engine_new(const struct twin_config *config, struct twin_engine **ret)
 		e->twins[i]->pidfd = e->twins[i]->fd_dir = e->twins[i]->oom_fd = -1;
 	}
 	if (threads_reserve(e, 16) < 0 || files_reserve(&e->files_now) < 0 ||
-		streams_reserve(&e->streams_now, 1) < 0 || streams_reserve(&e->streams_seen, 1) < 0)
+		streams_reserve(&e->streams_now, 1) < 0 ||
+		streams_reserve(&e->streams_seen, 1) < 0 || inplace_new(&e->in_place) < 0)
 		goto fail;
 	*ret = e;
 	return 0;
@@ -76,6 +77,7 @@ void twin_engine_free(struct twin_engine *e)
 			continue;
 		files_free(&e->twins[i]->files);
 		streams_free(&e->twins[i]->streams);
+		inplace_twin_free(&e->twins[i]->in_place);
 		free(e->twins[i]->threads);
 		free(e->twins[i]);
 	}
@@ -86,6 +88,8 @@ void twin_engine_free(struct twin_engine *e)
 	steer_close(&e->steering);
 	if (e->deadline_timer_made)
 		timer_delete(e->deadline_timer);
+	if (e->in_place)
+		inplace_free(e->in_place);
 	free(e->image);
 	free(e->repairs);
 	free(e->repair_data);

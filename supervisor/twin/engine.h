@@ -7,10 +7,10 @@
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
- * rebuild.c, steer.c (pids by steering), files.c (descriptors), streams.c (TCP), schedule.c,
- * alike.c (threads that differ), file_locks.c,
- * locked.c (memory), selfref.c (descriptors that name the process),
- * procfs.c (/proc without allocation).
+ * rebuild.c, steer.c (pids by steering), inplace.c, inplace_threads.c and inplace_state.c (rollback
+ * without a new process), layout.c (mappings), pages.c (memory), files.c (descriptors), streams.c
+ * (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c (memory), selfref.c
+ * (descriptors that name the process), procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -22,6 +22,7 @@
 #include "supervisor/base/wait_status.h"
 #include "supervisor/twin/arch/arch.h"
 #include "supervisor/twin/files.h"
+#include "supervisor/twin/inplace.h"
 #include "supervisor/twin/locked.h"
 #include "supervisor/twin/mappings.h"
 #include "supervisor/twin/selfref.h"
@@ -102,6 +103,10 @@ struct twin_thread {
 	struct arch_altstack altstack;
 	unsigned altstack_queries;
 	struct wait_record wait;
+	struct arch_regs regs; /* with which it goes on */
+	uint64_t rseq, rseq_len, rseq_sig;
+	uint8_t rseq_now[32]; /* in place: what the kernel has written there meanwhile */
+	bool stands;          /* in place: it is there already */
 };
 
 /* Between a CPU's scheduler clock and CLOCK_MONOTONIC. */
@@ -119,9 +124,10 @@ struct twin {
 	unsigned n_threads;
 	struct twin_thread *threads; /* [0] is the leader */
 	size_t threads_allocated;
-	struct arch_regs regs; /* of the template task, for injections */
-	uint64_t code, data;   /* scratch mappings in its memory */
-	size_t code_len, data_len;
+	struct arch_regs regs;     /* of the template task, for injections */
+	uint64_t code, data;       /* scratch mappings in its memory */
+	size_t code_len, data_len; /* data_len: image_len and the in-place area behind it */
+	size_t image_len;
 	size_t repair_calls, repair_data_size;
 	/* data: routine_args, threads, REPAIR_CALLS routine_calls, REPAIR_DATA bytes, the leader's
 	 * calls and their data, frames */
@@ -134,6 +140,7 @@ struct twin {
 	char lost[TWIN_REASON_MAX];
 	int oom_score_adj;
 	int oom_fd; /* its oom_score_adj */
+	struct inplace_twin in_place;
 };
 
 /* What the new main thread does for the process when all its threads are there. */
@@ -150,12 +157,6 @@ struct leader_calls {
 void leader_call(struct leader_calls *l, long nr, const uint64_t args[6]);
 /* The address that a copy of these bytes will have. */
 uint64_t leader_data(struct leader_calls *l, const void *data, size_t len);
-
-#define PENDING_MAX 32
-struct pending_signal {
-	pid_t tid; /* 0: the process */
-	siginfo_t info;
-};
 
 /* At least; more where the table of descriptors is large. */
 #define REPAIR_CALLS 512
@@ -250,6 +251,9 @@ struct twin_engine {
 	bool repairs_full;
 	size_t lock_calls_from, lock_calls_to; /* which of them take file locks */
 	uint64_t repair_data_at;
+	struct inplace *in_place;
+	bool in_place_last; /* that was the last swap, and no checkpoint since */
+	char in_place_failed[TWIN_REASON_MAX];
 	uint8_t *image; /* built here, then written into the twin */
 	size_t image_size;
 	char reason[TWIN_REASON_MAX];
@@ -282,7 +286,9 @@ _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 
 /* signals.c */
 void signals_handle(struct twin_engine *e, struct thread *t, int sig);
-/* False: a signal that ends the active, or may, is on its way. */
+/* All that is pending, into e->pending; the threads stand still. */
+void signals_peek(struct twin_engine *e);
+/* The same; false: a signal that ends the active, or may, is on its way. */
 _must_check_ bool signals_capture(struct twin_engine *e);
 void signals_restore(struct twin_engine *e, struct leader_calls *calls);
 /* Inside a freeze, after capture_thread(): somebody is still in the handler of a crash. */
@@ -303,6 +309,8 @@ void schedule_last(pid_t tid);
 void schedule_hurry(struct schedule *ret_own, pid_t other);
 
 /* freeze.c */
+/* All threads stopped, at whatever stop. */
+_must_check_ int engine_stop_all(struct twin_engine *e);
 _must_check_ int engine_freeze(struct twin_engine *e);
 void engine_thaw(struct twin_engine *e);
 /* waitpid(pid, __WALL) that gives up at the deadline: -ETIMEDOUT, else the pid or -errno. */
@@ -395,6 +403,9 @@ bool steer_is_strays(struct steering *s, pid_t born);
 /* The twin under the ids of the dead, all threads standing before their first instruction; on
  * failure nothing of it is left. */
 _must_check_ int rebuild_run(struct twin_engine *e, struct twin *w);
+/* In place: the main thread stands ready to run the routine, and so do `standing` others; it makes
+ * those that are missing. On failure the process is fit for nothing but to be killed. */
+_must_check_ int rebuild_missing(struct twin_engine *e, struct twin *w, unsigned standing);
 void rebuild_let_go(struct twin_engine *e, struct twin *w);
 
 /* checkpoint.c */

@@ -132,13 +132,13 @@ void file_locks_reconcile(struct twin_engine *e, const struct file_lock_table *t
 		unlock_rest(e, then, &now->items[i]);
 }
 
-bool file_locks_are_back(const struct twin_engine *e, const struct twin *w)
+bool file_locks_are_back(const struct twin_engine *e, const struct twin *w, pid_t memory)
 {
 	for (size_t i = e->lock_calls_from; i < e->lock_calls_to; i++) {
 		int64_t result = 0;
 		uint64_t at = w->calls_at + i * sizeof(struct routine_call) +
 			      offsetof(struct routine_call, result);
-		if (image_read(w->pid, at, &result, sizeof(result)) < 0 || result < 0)
+		if (image_read(memory, at, &result, sizeof(result)) < 0 || result < 0)
 			return false;
 	}
 	return true;

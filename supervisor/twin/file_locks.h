@@ -36,4 +36,5 @@ struct twin;
 void file_locks_reconcile(struct twin_engine *e, const struct file_lock_table *then,
 	const struct file_lock_table *now, bool closed);
 /* Once the calls have been made: false where somebody else has a lock by now. */
-bool file_locks_are_back(const struct twin_engine *e, const struct twin *w);
+/* memory: a task in whose memory the calls were made. */
+bool file_locks_are_back(const struct twin_engine *e, const struct twin *w, pid_t memory);

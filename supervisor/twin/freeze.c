@@ -122,7 +122,7 @@ static bool ask(struct twin_engine *e, struct thread *t)
 	return proc_tgid(t->tid) == e->pid;
 }
 
-int engine_freeze(struct twin_engine *e)
+int engine_stop_all(struct twin_engine *e)
 {
 	unsigned running = 0;
 
@@ -158,6 +158,15 @@ int engine_freeze(struct twin_engine *e)
 			return engine_fail(e, -ESRCH, "the process is ending");
 	}
 	engine_deadline_clear(e);
+	return 0;
+}
+
+int engine_freeze(struct twin_engine *e)
+{
+	int r = engine_stop_all(e);
+
+	if (r < 0)
+		return r;
 	FOREACH_THREAD(e, t)
 	{
 		if (t->stop.kind != WAIT_INTERRUPT_STOP)

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <linux/sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -77,7 +78,22 @@ static int map_scratch(struct twin_engine *e, struct twin *w, struct injection *
 	return 0;
 }
 
-static size_t layout(struct twin *w, unsigned n_threads, size_t frame)
+/* What the last swap left in the active, which has not been taken away there yet. */
+static int drop_old_scratch(struct twin_engine *e, struct injection *in)
+{
+	const struct scratch_left *s = &e->scratch;
+	long result;
+	int r;
+
+	if (!s->data)
+		return 0;
+	r = inject_call(in, SYS_munmap, (const uint64_t[6]){s->code, s->code_len}, &result);
+	return r < 0 ? r
+		     : inject_call(
+			       in, SYS_munmap, (const uint64_t[6]){s->data, s->data_len}, &result);
+}
+
+static size_t image_layout(struct twin *w, unsigned n_threads, size_t frame)
 {
 	size_t at = sizeof(struct routine_args);
 
@@ -123,7 +139,7 @@ static int fill_thread(
 	rt->steer = w->stepwise && i > 0 && (i == 1 || t->tid != w->threads[i - 1].tid + 1);
 	rt->tid_addr = t->tid_addr;
 	rt->robust_head = t->robust_head;
-	rt->robust_len = t->robust_len;
+	rt->robust_len = sizeof(struct robust_list_head); /* also to take one away */
 	rt->rseq = t->rseq;
 	rt->rseq_len = t->rseq_len;
 	rt->rseq_sig = t->rseq_sig;
@@ -143,7 +159,11 @@ static int fill_thread(
 		.tid_addr = t->tid_addr,
 		.altstack = t->altstack,
 		.altstack_queries = t->altstack_queries,
-		.wait = wait};
+		.wait = wait,
+		.regs = regs,
+		.rseq = t->rseq,
+		.rseq_len = t->rseq_len,
+		.rseq_sig = t->rseq_sig};
 	memcpy(w->threads[i].name, t->name, sizeof(t->name));
 	return 0;
 }
@@ -190,7 +210,7 @@ static void fill_leader_calls(struct twin_engine *e, const struct twin *w)
 static int fill(struct twin_engine *e, struct twin *w, size_t frame)
 {
 	struct routine_args *args = (struct routine_args *)e->image;
-	size_t frame_at = w->data_len;
+	size_t frame_at = w->image_len;
 	unsigned i = 1;
 
 	memset(e->image, 0, w->leader_calls_at);
@@ -348,12 +368,12 @@ static int reserve(struct twin_engine *e, struct twin *w)
 		e->repair_data = p;
 		e->repair_data_allocated = w->repair_data_size;
 	}
-	if (e->image_size < w->data_len) {
-		void *p = realloc(e->image, w->data_len);
+	if (e->image_size < w->image_len) {
+		void *p = realloc(e->image, w->image_len);
 		if (!p)
 			return -ENOMEM;
 		e->image = p;
-		e->image_size = w->data_len;
+		e->image_size = w->image_len;
 	}
 	return 0;
 }
@@ -393,7 +413,8 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	w->repair_data_size =
 		(REPAIR_DATA + 32 * (w->files.n + w->files.n_epoll) + w->files.pool_len + 15) &
 		~(size_t)15;
-	w->data_len = layout(w, w->n_threads, frame);
+	w->image_len = image_layout(w, w->n_threads, frame);
+	w->data_len = w->image_len + INPLACE_AREA_SIZE;
 	r = engine_wait(w->pid, &raw);
 	if (r < 0)
 		return engine_fail(e, -EBUSY, "the twin cannot be waited for: %s", strerror(-r));
@@ -416,7 +437,9 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		inject_end(&in);
 		return engine_fail(e, -ENOTSUP, "no right to choose a pid, neither its nor ours");
 	}
-	r = map_scratch(e, w, &in);
+	r = drop_old_scratch(e, &in);
+	if (r == 0)
+		r = map_scratch(e, w, &in);
 	if (r == 0)
 		r = mappings_mark(&e->left_out, &in);
 	if (r == 0)
@@ -428,13 +451,15 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	if (r == 0)
 		r = fill(e, w, frame);
 	if (r == 0)
-		r = image_write(w->pid, w->data, e->image, w->data_len);
+		r = image_write(w->pid, w->data, e->image, w->image_len);
 	if (r == 0)
 		r = write_code(w->pid, w->code);
 	if (r == 0)
 		name_twin(w, &in);
 	if (r == 0)
 		r = leave_rseq(e, &in);
+	if (r == 0)
+		r = inplace_ask(e, w, &in);
 	inject_end(&in);
 	if (r < 0)
 		return e->reason[0] ? r : engine_fail(e, r, "preparing the twin: %s", strerror(-r));

@@ -218,8 +218,7 @@ void locked_start(struct twin_engine *e, const struct twin *w)
 			sizeof(n)) < 0)
 		return;
 	lower(e, w);
-	arch_prepare_routine(
-		&regs, w->code + (uint64_t)(arch_routine_calls - arch_routine_begin), w->data);
+	arch_prepare_routine(&regs, w->code, ROUTINE_CALLS, w->data, 0);
 	if (arch_set_regs(e->holder, &regs) == 0 && ptrace(PTRACE_CONT, e->holder, NULL, NULL) == 0)
 		e->holder_busy = true;
 }

@@ -28,6 +28,7 @@ struct build {
 	struct twin_engine *e;
 	struct twin *w;
 	pid_t leader; /* wanted */
+	pid_t memory; /* a task in whose memory the routine runs */
 	bool leader_born, leader_done, template_done, waited;
 	unsigned standing;       /* threads at their first stop, the leader not counted */
 	unsigned template_traps; /* of a stepwise one */
@@ -48,12 +49,12 @@ static bool is_wanted(const struct twin *w, pid_t tid)
 	return false;
 }
 
-static int64_t read_result(struct twin *w, unsigned i)
+static int64_t read_result(const struct build *b, unsigned i)
 {
 	int64_t v = -EFAULT;
 
-	if (image_read(w->pid,
-		    w->threads_at + i * sizeof(struct routine_thread) +
+	if (image_read(b->memory,
+		    b->w->threads_at + i * sizeof(struct routine_thread) +
 			    offsetof(struct routine_thread, result),
 		    &v, sizeof(v)) < 0)
 		return -EFAULT;
@@ -142,7 +143,7 @@ static int try_held(struct build *b)
 static int template_trapped(struct build *b)
 {
 	struct twin_engine *e = b->e;
-	int64_t result = read_result(b->w, 0);
+	int64_t result = read_result(b, 0);
 
 	if (b->w->stepwise && b->template_traps++ == 0)
 		return let_clone(b, b->w->pid, b->leader);
@@ -170,14 +171,14 @@ static int leader_trapped(struct build *b)
 	pid_t wanted;
 
 	/* The first thread without its tid is the next to be cloned. */
-	while (next < b->w->n_threads && read_result(b->w, next) == b->w->threads[next].tid)
+	while (next < b->w->n_threads && read_result(b, next) == b->w->threads[next].tid)
 		next++;
 	if (next >= b->w->n_threads) {
 		b->leader_done = true;
 		return 0;
 	}
 	wanted = b->w->threads[next].tid;
-	result = read_result(b->w, next);
+	result = read_result(b, next);
 	if (result == -EEXIST)
 		return wait_for_number(b, b->leader, wanted);
 	if (result < 0)
@@ -236,7 +237,7 @@ static bool strangers_end(const struct build *b, pid_t pid)
 {
 	for (unsigned i = 0; i < b->w->n_threads; i++)
 		if (b->w->threads[i].tid == pid)
-			return !(i == 0 && b->leader_born) && read_result(b->w, i) != pid;
+			return !(i == 0 && b->leader_born) && read_result(b, i) != pid;
 	return false;
 }
 
@@ -309,7 +310,7 @@ static int run_template(struct twin_engine *e, struct twin *w, struct schedule *
 	schedule_boost(w->pid); /* what it clones inherits that, until let go */
 	if (w->stepwise)
 		schedule_hurry(ret_own, w->pid);
-	arch_prepare_routine(&regs, w->code, w->data);
+	arch_prepare_routine(&regs, w->code, ROUTINE_BUILD, w->data, 0);
 	r = arch_set_regs(w->pid, &regs);
 	if (r == 0)
 		r = inject_mask_all(w->pid, NULL);
@@ -422,25 +423,60 @@ static int build_step(struct build *b)
 	return build_event(b, pid, &ev, raw);
 }
 
-int rebuild_run(struct twin_engine *e, struct twin *w)
+static int await_all(struct build *b, const struct schedule *own)
 {
-	struct build b = {.e = e, .w = w, .leader = w->threads[0].tid};
-	struct schedule own = {0};
-	int r = run_template(e, w, &own);
+	struct twin_engine *e = b->e;
+	struct twin *w = b->w;
+	int r = 0;
 
 	engine_deadline_set(e, BUILD_DEADLINE);
-	while (r == 0 && !is_built(&b))
-		r = build_step(&b);
+	while (r == 0 && !is_built(b))
+		r = build_step(b);
 	engine_deadline_clear(e);
 	steer_end(&e->steering);
-	schedule_restore(0, &own);
+	schedule_restore(0, own);
 	if (r == 0)
 		restore_schedules(w);
 	if (r == 0 && w->filtered)
 		r = pass_filter(e, w);
+	return r;
+}
+
+int rebuild_run(struct twin_engine *e, struct twin *w)
+{
+	struct build b = {.e = e, .w = w, .leader = w->threads[0].tid, .memory = w->pid};
+	struct schedule own = {0};
+	int r = run_template(e, w, &own);
+
+	if (r == 0)
+		r = await_all(&b, &own);
+	else
+		schedule_restore(0, &own);
 	if (r < 0 && b.leader_born)
 		drop_half_built(e, w);
 	return r;
+}
+
+int rebuild_missing(struct twin_engine *e, struct twin *w, unsigned standing)
+{
+	pid_t leader = w->threads[0].tid;
+	struct build b = {.e = e,
+		.w = w,
+		.leader = leader,
+		.memory = leader,
+		.leader_born = true,
+		.template_done = true,
+		.standing = standing};
+	struct schedule own = {0};
+	int r;
+
+	if (w->stepwise && standing < w->n_threads - 1)
+		schedule_hurry(&own, leader);
+	r = go(leader);
+	if (r == 0)
+		return await_all(&b, &own);
+	schedule_restore(0, &own);
+	return engine_fail(e, r, "starting the main thread: %s", strerror(-r));
 }
 
 void rebuild_let_go(struct twin_engine *e, struct twin *w)

@@ -149,6 +149,17 @@ static void peek(struct twin_engine *e, pid_t tid, bool shared)
 			(struct pending_signal){.tid = shared ? 0 : tid, .info = info[i]};
 }
 
+void signals_peek(struct twin_engine *e)
+{
+	e->n_pending = 0;
+	e->pending_incomplete = false;
+	peek(e, e->pid, true);
+	FOREACH_THREAD(e, t)
+	{
+		peek(e, t->tid, false);
+	}
+}
+
 static bool is_blocked(struct twin_engine *e, const struct pending_signal *p)
 {
 	uint64_t bit = 1ULL << (p->info.si_signo - 1);
@@ -170,13 +181,7 @@ static bool is_blocked(struct twin_engine *e, const struct pending_signal *p)
  */
 bool signals_capture(struct twin_engine *e)
 {
-	e->n_pending = 0;
-	e->pending_incomplete = false;
-	peek(e, e->pid, true);
-	FOREACH_THREAD(e, t)
-	{
-		peek(e, t->tid, false);
-	}
+	signals_peek(e);
 	for (unsigned i = 0; i < e->n_pending; i++) {
 		const struct pending_signal *p = &e->pending[i];
 		if (!is_blocked(e, p) && (dumps_core(p->info.si_signo) ||

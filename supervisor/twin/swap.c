@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The swap, by reclaim: the active is killed and reaped to the last thread, so that its pid and
+ * The swap. By reclaim: the active is killed and reaped to the last thread, so that its pid and
  * thread ids are free, descriptors and streams are reconciled, and the twin is rebuilt under the
- * old ids (rebuild.c).
+ * old ids (rebuild.c). Or in place (inplace.c), which leaves the twin as it is, so that reclaim is
+ * still there when it fails.
  *
  * Nothing here allocates, writes a file but under /proc, or waits for anybody but the tasks
  * concerned. The memory of the dead is held by the holder, so nobody waits for its teardown.
  */
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -17,6 +19,43 @@
 #include "supervisor/twin/engine.h"
 
 #define REAP_DEADLINE 2000000000ULL
+
+const char *twin_way_to_string(enum twin_way w)
+{
+	static const char *const names[_TWIN_WAY_MAX] = {
+		[TWIN_WAY_AUTO] = "auto",
+		[TWIN_WAY_RECLAIM] = "reclaim",
+		[TWIN_WAY_IN_PLACE] = "in-place",
+	};
+
+	return (unsigned)w < _TWIN_WAY_MAX ? names[w] : "unknown";
+}
+
+void twin_prefer_way(struct twin_engine *e, enum twin_way way)
+{
+	e->config.way = way;
+}
+
+void swap_note_loss(struct twin_swap *ret, const char *fmt, ...)
+{
+	size_t len = strlen(ret->lost);
+	va_list ap;
+
+	if (len + 3 >= sizeof(ret->lost))
+		return;
+	if (len > 0)
+		len += (size_t)snprintf(ret->lost + len, sizeof(ret->lost) - len, ", ");
+	va_start(ap, fmt);
+	vsnprintf(ret->lost + len, sizeof(ret->lost) - len, fmt, ap);
+	va_end(ap);
+}
+
+static void handle_deferred(struct twin_engine *e)
+{
+	for (unsigned i = 0; i < e->n_deferred; i++)
+		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
+	e->n_deferred = 0;
+}
 
 static int reap_active(struct twin_engine *e)
 {
@@ -78,14 +117,7 @@ static int write_repairs(struct twin_engine *e, struct twin *w)
 					   "writing the repairs: %s", strerror(errno));
 }
 
-static void note_lost(struct twin_swap *ret, const char *what)
-{
-	size_t len = strlen(ret->lost);
-
-	snprintf(ret->lost + len, sizeof(ret->lost) - len, "%s%s", len ? ", " : "", what);
-}
-
-static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
+int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 {
 	int r = files_scan(&e->files_now, w->pid, w->pidfd, w->fd_dir);
 
@@ -100,7 +132,7 @@ static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *re
 		r = streams_sample(&e->streams_now, &e->files_now, w->pidfd);
 	if (r < 0) {
 		/* More descriptors than there is room for: better run with them than not run. */
-		snprintf(ret->lost, sizeof(ret->lost), "descriptors opened or moved on since");
+		swap_note_loss(ret, "descriptors opened or moved on since");
 		return write_repairs(e, w);
 	}
 	r = streams_reconcile(
@@ -109,12 +141,12 @@ static int reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *re
 		return r;
 	files_reconcile(e, w->pid, &w->files, &e->files_now, ret);
 	if (e->repairs_full)
-		note_lost(ret, "more descriptors than can be put back");
+		swap_note_loss(ret, "more descriptors than can be put back");
 	return write_repairs(e, w);
 }
 
-/* The twin is the active now, its template the holder of its memory. */
-static void adopt(struct twin_engine *e, unsigned generation)
+/* The twin is the active now. */
+static void adopt(struct twin_engine *e, unsigned generation, bool in_place)
 {
 	struct twin *w = e->twins[generation];
 
@@ -123,17 +155,19 @@ static void adopt(struct twin_engine *e, unsigned generation)
 	e->fatal_tid = 0;
 	e->fault_seen = 0;
 	e->streams_seen.n = 0;
-	engine_kill_helper(e, e->holder);
-	e->holder = w->pid;
-	e->holder_fresh = e->holder_busy = false;
-	e->holder_regs = w->regs;
-	locked_start(e, w);
 	e->scratch = (struct scratch_left){w->code, w->data, w->code_len, w->data_len};
-	w->pid = 0;
+	if (!in_place) { /* its template is the holder of its memory */
+		engine_kill_helper(e, e->holder);
+		e->holder = w->pid;
+		e->holder_fresh = e->holder_busy = false;
+		e->holder_regs = w->regs;
+		locked_start(e, w);
+		w->pid = 0;
+	}
 	twin_slot_clear(e, generation);
 	for (unsigned i = generation; i > 0; i--)
 		twin_slot_clear(e, i - 1);
-	if (engine_open_proc(e) < 0)
+	if (!in_place && engine_open_proc(e) < 0)
 		e->reason[0] = '\0'; /* the next checkpoint will say what is wrong */
 }
 
@@ -149,11 +183,86 @@ static void drop_old_events(struct twin_engine *e)
 	e->n_events = kept;
 }
 
+/* Reclaim takes about so long with so many threads; see COST_... in inplace.c. */
+#define RECLAIM_BASE 500000ULL
+#define RECLAIM_THREAD 50000ULL
+
+/* Why in place, or NULL: then *ret_why says why not. */
+static const char *why_in_place(struct twin_engine *e, const struct twin *w, const char **ret_why)
+{
+	if (e->config.way == TWIN_WAY_RECLAIM) {
+		*ret_why = "as set";
+		return NULL;
+	}
+	*ret_why = inplace_impossible(e, w);
+	if (*ret_why)
+		return NULL;
+	if (e->config.way == TWIN_WAY_IN_PLACE)
+		return "as set";
+	if (w->in_place.pid_in_use)
+		return "its group or session has other members";
+	if (w->in_place.n_children > 0)
+		return "it has children";
+	if (w->stepwise)
+		return "it may not choose its pid";
+	if (e->in_place_last) {
+		*ret_why = "it failed again after a rollback in place";
+		return NULL;
+	}
+	if (inplace_estimate(e, w) <= RECLAIM_BASE + w->n_threads * RECLAIM_THREAD)
+		return "it is faster";
+	*ret_why = "it is faster";
+	return NULL;
+}
+
+static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_swap *swap)
+{
+	int r;
+
+	handle_deferred(e);
+	if (!e->ended) {
+		r = reap_active(e);
+		if (r < 0)
+			return r;
+	}
+	swap->reaped = now_nsec() - swap->begun;
+	if (w->pid == 0)
+		return engine_fail(e, -ESRCH, "the twin has ended");
+	if (e->config.refuse_children && w->in_place.n_children > 0)
+		return engine_fail(e, -ECHILD, "it had children, and Children=refuse");
+	r = swap_reconcile(e, w, swap);
+	if (r == 0)
+		r = rebuild_run(e, w);
+	return r;
+}
+
+static int swap_in_place(struct twin_engine *e, struct twin *w, struct twin_swap *swap)
+{
+	struct twin_swap fresh = *swap;
+	int r;
+
+	swap->way = TWIN_WAY_IN_PLACE;
+	r = inplace_run(e, w, swap);
+	if (r < 0) { /* the twin is unharmed */
+		snprintf(fresh.lost, sizeof(fresh.lost), "%s", w->lost);
+		*swap = fresh;
+		snprintf(e->in_place_failed, sizeof(e->in_place_failed), "in place: %.200s",
+			e->reason);
+		swap->why = e->in_place_failed;
+		e->reason[0] = '\0';
+	}
+	return r;
+}
+
 int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 {
-	struct twin_swap swap = {.generation = generation, .old_pid = e->pid, .new_pid = e->pid};
+	struct twin_swap swap = {.generation = generation,
+		.old_pid = e->pid,
+		.new_pid = e->pid,
+		.way = TWIN_WAY_RECLAIM};
+	const char *why;
 	struct twin *w;
-	int r;
+	int r = -EAGAIN;
 
 	e->reason[0] = '\0';
 	if (generation >= e->n_twins || !e->traced)
@@ -162,30 +271,32 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	swap.begun = e->fault_seen ? e->fault_seen : now_nsec();
 	swap.n_threads = w->n_threads;
 	swap.rollback = swap.begun - w->at;
-	snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
-	if (!e->ended) {
-		r = reap_active(e);
-		if (r < 0)
-			return r;
+	why = why_in_place(e, w, &swap.why);
+	if (why) {
+		swap.why = why;
+		r = swap_in_place(e, w, &swap);
+	}
+	if (r < 0) {
+		snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
+		r = swap_by_reclaim(e, w, &swap);
 	}
 	drop_old_events(e);
-	swap.reaped = now_nsec() - swap.begun;
-	r = reconcile(e, w, &swap);
-	if (r == 0)
-		r = rebuild_run(e, w);
 	if (r < 0) {
-		twin_slot_clear(e, generation);
+		/* One that ended by itself has left its place. */
+		if (generation < e->n_twins && e->twins[generation] == w)
+			twin_slot_clear(e, generation);
 		return r;
 	}
-	if (!file_locks_are_back(e, w))
-		note_lost(&swap, "a file lock that somebody else has by now");
+	if (!file_locks_are_back(e, w, swap.way == TWIN_WAY_IN_PLACE ? e->pid : w->pid))
+		swap_note_loss(&swap, "a file lock that somebody else has by now");
 	rebuild_let_go(e, w);
 	swap.latency = now_nsec() - swap.begun;
-	adopt(e, generation);
+	if (swap.way == TWIN_WAY_IN_PLACE)
+		inplace_name_children(e, w, &swap);
+	e->in_place_last = swap.way == TWIN_WAY_IN_PLACE;
+	adopt(e, generation, e->in_place_last);
 	waits_arm(e);
-	for (unsigned i = 0; i < e->n_deferred; i++)
-		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
-	e->n_deferred = 0;
+	handle_deferred(e);
 	*ret = swap;
 	return 0;
 }

@@ -57,9 +57,20 @@ struct twin_event {
 	uint64_t instruction;   /* FATAL by its own doing, abort() too; 0: somebody else sent it */
 };
 
+/* How a twin takes over. */
+enum twin_way {
+	TWIN_WAY_AUTO, /* of a swap that is to come: whichever is possible, keeps more, is faster */
+	TWIN_WAY_RECLAIM,  /* the active ends; a new process is made under its ids */
+	TWIN_WAY_IN_PLACE, /* nobody ends: the active is rolled back (only while it still stands) */
+	_TWIN_WAY_MAX
+};
+const char *twin_way_to_string(enum twin_way w);
+
 struct twin_config {
 	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
 	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
+	enum twin_way way;      /* which to prefer */
+	bool refuse_children;   /* no reclaim of a process that has children: twin_swap() fails */
 };
 
 struct twin_checkpoint {
@@ -73,6 +84,8 @@ struct twin_checkpoint {
 
 struct twin_swap {
 	pid_t old_pid, new_pid; /* the same, unless the log says otherwise */
+	enum twin_way way;      /* taken */
+	const char *why;        /* it, in a few words */
 	unsigned generation;
 	unsigned n_threads;
 	nsec_t begun;    /* when the engine first saw the end of the active */
@@ -120,11 +133,15 @@ _must_check_ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_
 /*
  * Let the twin of a generation (0: newest) take the place of the active, which may stand at a
  * TWIN_EVENT_FATAL, have ended (TWIN_EVENT_EXITED), or run (a hang, or on request).
+ * In place where that is possible and better (config.way), else, and whenever it fails, by reclaim.
  * On success the twin of that generation is used up and all newer ones are dropped.
  * On failure the active is gone (if it was not, it is killed), that generation is used up too,
  * and another may be tried. -ENODATA: there is no such twin; then, alone, the active is untouched.
  */
 _must_check_ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret);
+
+/* Instead of config.way, from now on. */
+void twin_prefer_way(struct twin_engine *e, enum twin_way way);
 
 /* Deliver the fatal signal of the last TWIN_EVENT_FATAL; the end comes as TWIN_EVENT_EXITED.
  * The twins are dropped only by twin_forget(), twin_drop_all() or twin_engine_free(). */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Victims, each in three ways: frozen many times without a swap, swapped at random moments after
- * different deaths, and swapped in chains where every twin is a copy of a twin.
+ * Victims, each in six ways: frozen many times without a swap, swapped at random moments after
+ * different deaths, and swapped in chains where every twin is a copy of a twin; both by reclaim and
+ * in place (where the death allows it), and chains of both.
  *
  * VICTIM_ROUNDS: freezes; VICTIM_SWAPS: swaps; VICTIM_SEED: of the random moments. An argument
  * is a pattern of test names, as in test_victims 'epoll*'.
@@ -17,8 +18,9 @@ enum victim_flag {
 struct victim_kind {
 	const char *name;
 	unsigned flags;
-	unsigned pace;  /* progress between two freezes; 0: 1 */
-	unsigned share; /* of the rounds, in percent; 0: 100 */
+	unsigned pace;            /* progress between two freezes; 0: 1 */
+	unsigned share;           /* of the rounds, in percent; 0: 100 */
+	const char *not_in_place; /* why it is rolled back in another way; NULL: it is not */
 };
 
 static const struct victim_kind kinds[] = {
@@ -50,14 +52,15 @@ static const struct victim_kind kinds[] = {
 	{.name = "whole_calls", .flags = FREEZE_ONLY},
 	{.name = "seccomp"},
 	{.name = "pending"},
-	{.name = "locked_memory"},
+	{.name = "locked_memory", .not_in_place = "no task to work with"},
 	{.name = "kernel_state"},
 	{.name = "owners"},
 	{.name = "file_locks"},
 };
 
-enum way { FROZEN, SWAPPED, CHAINED, WAYS };
-static const char *const way_names[] = {"frozen", "swapped", "in chains"};
+enum way { FROZEN, SWAPPED, CHAINED, IN_PLACE, IN_PLACE_CHAINED, MIXED, WAYS };
+static const char *const way_names[] = {
+	"frozen", "swapped", "in chains", "in place", "in place in chains", "mixed chains"};
 
 struct test_case {
 	const struct victim_kind *kind;
@@ -104,6 +107,14 @@ static void freeze_many_times(struct victim_run *r, const struct victim_kind *ki
 	}
 }
 
+static bool prefer_in_place;
+
+static void prefer(struct victim_run *r, bool in_place)
+{
+	prefer_in_place = in_place;
+	twin_prefer_way(r->e, in_place ? TWIN_WAY_IN_PLACE : TWIN_WAY_RECLAIM);
+}
+
 static bool die_somehow(struct victim_run *r)
 {
 	static const int signals[] = {SIGSEGV, SIGKILL, SIGABRT, SIGTERM};
@@ -131,6 +142,11 @@ static bool swap_and_check(
 	error = twin_swap(r->e, 0, &sw);
 	if (error < 0)
 		return run_fail(r, "swap: %d, %s", error, twin_reason(r->e));
+	if (prefer_in_place && r->end.type != TWIN_EVENT_EXITED && sw.way != TWIN_WAY_IN_PLACE &&
+		!(kind->not_in_place && strstr(sw.why, kind->not_in_place)))
+		return run_fail(r, "not in place: %s", sw.why);
+	if (!prefer_in_place && sw.way != TWIN_WAY_RECLAIM)
+		return run_fail(r, "%s, though not wanted", twin_way_to_string(sw.way));
 	list_tids(r->pid, &after);
 	r->end = (struct twin_event){0};
 	if (sw.new_pid != r->pid || twin_active_pid(r->e) != r->pid)
@@ -163,7 +179,7 @@ static void swap_many_times(struct victim_run *r, const struct victim_kind *kind
 }
 
 /* No pause between a swap and the next checkpoint: twins of twins of twins. */
-static void swap_in_chains(struct victim_run *r, const struct victim_kind *kind)
+static void swap_in_chains(struct victim_run *r, const struct victim_kind *kind, bool mixed)
 {
 	unsigned swaps = env_number("VICTIM_SWAPS", 30);
 
@@ -171,6 +187,8 @@ static void swap_in_chains(struct victim_run *r, const struct victim_kind *kind)
 		struct twin_checkpoint cp;
 		struct tid_set tids;
 
+		if (mixed)
+			prefer(r, random_below(2) == 0);
 		if (!run_checkpoint(r, &cp))
 			return;
 		/* Threads that were let go and have not made a step since. */
@@ -192,12 +210,13 @@ static void run_case(void **state)
 
 	list_own_fds(fds_before, sizeof(fds_before));
 	if (run_begin(&r, c->kind->name, 1, c->way != FROZEN)) {
+		prefer(&r, c->way >= IN_PLACE);
 		if (c->way == FROZEN)
 			freeze_many_times(&r, c->kind);
-		else if (c->way == SWAPPED)
+		else if (c->way == SWAPPED || c->way == IN_PLACE)
 			swap_many_times(&r, c->kind);
 		else
-			swap_in_chains(&r, c->kind);
+			swap_in_chains(&r, c->kind, c->way == MIXED);
 	}
 	run_end(&r);
 	if (r.skipped > 0)

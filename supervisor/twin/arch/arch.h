@@ -74,8 +74,16 @@ uint64_t arch_second_base(const struct arch_regs *r); /* GS; 0 where there is no
 long arch_find_syscall(const void *vdso, size_t len);
 #define ARCH_SYSCALL_SIZE 2
 void arch_prepare_call(struct arch_regs *r, uint64_t insn, long nr, const uint64_t args[6]);
-/* Where and with what the routine below starts; it uses no stack. */
-void arch_prepare_routine(struct arch_regs *r, uint64_t entry, uint64_t argument);
+/* Where and with what the routine below starts; it uses no stack. code: where its copy is;
+ * thread: address of the struct routine_thread, of ROUTINE_THREAD only. */
+enum routine_entry {
+	ROUTINE_BUILD,  /* all of it, in the template */
+	ROUTINE_CALLS,  /* the first list of calls, then a trap */
+	ROUTINE_LEADER, /* a leader that stands already: lists, missing threads, set-up, frame */
+	ROUTINE_THREAD, /* a thread that stands already: set-up, frame */
+};
+void arch_prepare_routine(struct arch_regs *r, uint64_t code, enum routine_entry entry,
+	uint64_t argument, uint64_t thread);
 
 /* --- signal frames: the state of one thread, to be loaded by rt_sigreturn ------------------ */
 size_t arch_frame_size(size_t xstate_len);
@@ -90,7 +98,9 @@ void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
  * It runs in the twin: first clone3 of the new leader, which makes one list of calls (descriptor
  * repairs), clones the threads, makes another list of calls (timers, signals) and stops; each of
  * them stands at its first ptrace stop until let go, then makes its own set-up calls and loads its
- * frame. The layout below is known to routine.S by number.
+ * frame. In a process whose threads still stand (a rollback in place) the leader makes the lists
+ * and only the threads that are missing: those whose result is not their tid yet. The layout below
+ * is known to routine.S by number.
  */
 struct routine_call {
 	uint64_t nr;
@@ -125,5 +135,3 @@ struct routine_args {
 /* Of a task that the routine has just cloned: the address of its struct routine_thread. */
 uint64_t arch_routine_thread(const struct arch_regs *r);
 extern const uint8_t arch_routine_begin[], arch_routine_end[];
-/* Another way in: make the first list of calls, and trap. */
-extern const uint8_t arch_routine_calls[];

@@ -9,6 +9,9 @@
 #define USER64_CS 0x33
 #define ARCH_GET_CPUID 0x1011 /* asm/prctl.h */
 
+/* routine.S */
+extern const uint8_t arch_routine_calls[], arch_routine_leader[], arch_routine_thread_entry[];
+
 int arch_get_regs(pid_t tid, struct arch_regs *ret)
 {
 	return ptrace(PTRACE_GETREGS, tid, NULL, &ret->user) < 0 ? -errno : 0;
@@ -152,11 +155,20 @@ void arch_prepare_call(struct arch_regs *r, uint64_t insn, long nr, const uint64
 		arch_set_syscall_arg(r, i, args[i]);
 }
 
-void arch_prepare_routine(struct arch_regs *r, uint64_t entry, uint64_t argument)
+void arch_prepare_routine(struct arch_regs *r, uint64_t code, enum routine_entry entry,
+	uint64_t argument, uint64_t thread)
 {
+	const uint8_t *const entries[] = {
+		[ROUTINE_BUILD] = arch_routine_begin,
+		[ROUTINE_CALLS] = arch_routine_calls,
+		[ROUTINE_LEADER] = arch_routine_leader,
+		[ROUTINE_THREAD] = arch_routine_thread_entry,
+	};
+
 	r->user.orig_rax = (unsigned long)-1L;
-	r->user.rip = entry;
+	r->user.rip = code + (uint64_t)(entries[entry] - arch_routine_begin);
 	r->user.rbx = argument;
+	r->user.r13 = thread;
 	r->user.eflags &= ~0x500UL; /* no direction flag, no trap flag */
 }
 

@@ -8,6 +8,7 @@
  */
 	.section .rodata
 	.globl arch_routine_begin, arch_routine_calls, arch_routine_end
+	.globl arch_routine_leader, arch_routine_thread_entry
 	.type arch_routine_begin, @object
 	.type arch_routine_calls, @object
 	.type arch_routine_end, @object
@@ -74,6 +75,19 @@
 	.endm
 
 arch_routine_begin:
+	jmp .Lleader
+
+	/* Only the list of calls. */
+arch_routine_calls:
+	call_list A_N_CALLS, A_CALLS
+	int3
+	hlt
+
+	/* A main thread that stands already. */
+arch_routine_leader:
+	movq A_THREADS(%rbx), %r13
+	jmp .Lthreads
+
 	/* The new leader: a process of its own out of this memory. */
 .Lleader:
 	movq A_THREADS(%rbx), %r13
@@ -108,6 +122,9 @@ arch_routine_begin:
 .Lthread:
 	testq %r12, %r12
 	jz .Lthreads_done
+	movl T_WANTED(%r14), %ecx
+	cmpq T_RESULT(%r14), %rcx
+	je .Lthread_next	/* stands already */
 	cmpl $0, T_STEER(%r14)
 	je .Lthread_clone
 .Lthread_again:
@@ -124,6 +141,7 @@ arch_routine_begin:
 	movl T_WANTED(%r14), %ecx
 	cmpq %rcx, %rax
 	jne .Lthread_again	/* stepwise only: the wrong one ends itself */
+.Lthread_next:
 	addq $T_SIZE, %r14
 	decq %r12
 	jmp .Lthread
@@ -150,12 +168,8 @@ arch_routine_begin:
 	int3
 	jmp .Lthread_clone	/* likewise */
 
-arch_routine_calls:
-	call_list A_N_CALLS, A_CALLS
-	int3
-	hlt
-
-	/* What only a thread can do for itself; then its frame. */
+	/* What only a thread can do for itself; then its frame. r13: struct routine_thread. */
+arch_routine_thread_entry:
 .Lset_up:
 	movq T_TID_ADDR(%r13), %rdi
 	movl $NR_set_tid_address, %eax
