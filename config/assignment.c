@@ -11,7 +11,7 @@ static int report(struct assignment *a, enum diag_level level, const char *what,
 	const struct diag_place at = {
 		.file = a->unit->path,
 		.line = a->line,
-		.section = a->setting->section,
+		.section = a->section,
 		.key = a->setting->key,
 	};
 	_cleanup_free_ char *text = NULL;

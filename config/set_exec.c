@@ -94,8 +94,9 @@ int set_exec_start(struct assignment *a, void *field)
 	if (command->argv) {
 		exec_command_clear(&c);
 		return assignment_wrong(a,
-			"there is an %s= in line %u already (an empty %s= drops it)",
-			a->setting->key, command->line, a->setting->key);
+			"there is a%s %s= in line %u already (an empty %s= drops it)",
+			*a->setting->key == 'E' ? "n" : "", a->setting->key, command->line,
+			a->setting->key);
 	}
 	*command = c;
 	return 0;

@@ -72,6 +72,12 @@ int set_time(struct assignment *a, void *field)
 	return 0;
 }
 
+int set_soft_time(struct assignment *a, void *field)
+{
+	a->unit->watchdog_soft_line = a->line;
+	return set_time(a, field);
+}
+
 int set_enum(struct assignment *a, void *field)
 {
 	int v, r = parse_word(a->value, a->setting->words, (size_t)a->setting->max, &v);

@@ -29,6 +29,12 @@ const char *const unit_restart_names[_RESTART_MAX] = {
 	[RESTART_ALWAYS] = "always",
 };
 
+static const char *const notify_access_names[_NOTIFY_MAX] = {
+	[NOTIFY_NONE] = "none",
+	[NOTIFY_MAIN] = "main",
+	[NOTIFY_ALL] = "all",
+};
+
 static const char *const output_names[_OUTPUT_MAX] = {
 	[OUTPUT_INHERIT] = "inherit",
 	[OUTPUT_NULL] = "null",
@@ -85,6 +91,10 @@ const struct setting settings[] = {
 	  .how = TIME_ZERO_IS_INFINITY, .allowed = TIME_TEXT ", 0 or infinity for no timeout" },
 	{ "Service", "WatchdogSec", set_time, FIELD(watchdog_usec),
 	  .how = TIME_INFINITY_IS_ZERO, .allowed = TIME_TEXT ", 0 or infinity for no watchdog" },
+	{ "Service", "WatchdogSoftSec", set_soft_time, FIELD(watchdog_soft_usec),
+	  .how = TIME_INFINITY_IS_ZERO, .allowed = TIME_TEXT ", below WatchdogSec=, 0 for none" },
+	{ "Service", "NotifyAccess", set_enum, FIELD(notify_access), .words = notify_access_names,
+	  .max = _NOTIFY_MAX, .allowed = "none, main, all" },
 	{ "Service", "KillSignal", set_signal, FIELD(kill_signal),
 	  .allowed = "a signal such as SIGINT, INT, 2 or SIGRTMIN+3" },
 	{ "Service", "StandardOutput", set_output, FIELD(standard_output), .words = output_names,
@@ -162,6 +172,11 @@ const char *unit_type_to_string(enum unit_type t)
 const char *unit_restart_to_string(enum unit_restart r)
 {
 	return (unsigned)r < _RESTART_MAX ? unit_restart_names[r] : "?";
+}
+
+const char *unit_notify_access_to_string(enum unit_notify_access a)
+{
+	return (unsigned)a < _NOTIFY_MAX ? notify_access_names[a] : "?";
 }
 
 const char *unit_output_to_string(enum unit_output o)

@@ -36,6 +36,7 @@ struct setting {
 /* One assignment of a file, under way. */
 struct assignment {
 	const struct setting *setting;
+	const char *section; /* as the file has it */
 	struct unit *unit;
 	struct specifiers specifiers;
 	const char *value;
@@ -47,11 +48,27 @@ struct assignment {
 extern const struct setting settings[];
 extern const size_t n_settings;
 extern const char *const unit_type_names[], *const unit_restart_names[];
+extern const char *const probe_kind_names[], *const probe_action_names[];
 
 /* The row of a key in a section; section NULL: in any. NULL: there is none. */
 const struct setting *setting_find(const char *section, const char *key);
 /* "Key=, Other=, ..." of a section as a new string; NULL when out of memory. */
 char *setting_keys(const char *section);
+
+/* probe.c: "Probe NAME" is a section of ours. */
+bool probe_section(const char *section);
+/* One assignment in it: the setting, where its field is, and the probe, made where it is new. 0
+ * and *ret NULL: no such key, or key is NULL (the header alone). -EINVAL: the name is none; -E2BIG:
+ * too many. */
+_must_check_ int probe_setting_find(struct unit *u, const char *section, const char *key,
+	unsigned line, const struct setting **ret, void **ret_field);
+/* A row of its table by name alone, NULL: none. */
+const struct setting *probe_setting_named(const char *key);
+char *probe_setting_keys(void);
+/* What can be said only when all of the file is known: each finding goes to report(). */
+typedef int (*probe_report_fn)(
+	void *user, const struct diag_place *at, const char *what, const char *allowed);
+_must_check_ int probe_settings_finish(struct unit *u, probe_report_fn report, void *user);
 
 /* Reports that the value is wrong; what is allowed comes from the table. */
 _must_check_ _printf_(2, 3) int assignment_wrong(struct assignment *a, const char *what, ...);
@@ -75,6 +92,7 @@ int set_bool(struct assignment *a, void *field);
 int set_unsigned(struct assignment *a, void *field);
 int set_int(struct assignment *a, void *field);
 int set_time(struct assignment *a, void *field);
+int set_soft_time(struct assignment *a, void *field);
 int set_enum(struct assignment *a, void *field);
 int set_signal(struct assignment *a, void *field);
 int set_cpus(struct assignment *a, void *field);
@@ -96,6 +114,19 @@ int set_exit_status(struct assignment *a, void *field);
 int set_binds_to(struct assignment *a, void *field);
 int set_dependency_action(struct assignment *a, void *field);
 void dependency_rules_clear(struct failover_settings *f);
+
+/* set_probe.c */
+int set_mark(struct assignment *a, void *field);
+int set_order(struct assignment *a, void *field);
+int set_rate(struct assignment *a, void *field);
+int set_size(struct assignment *a, void *field);
+int set_count(struct assignment *a, void *field);
+int set_ros_name(struct assignment *a, void *field);
+int set_http_url(struct assignment *a, void *field);
+int set_address(struct assignment *a, void *field);
+int set_bus_name(struct assignment *a, void *field);
+int set_bus_address(struct assignment *a, void *field);
+bool mark_valid(const char *s);
 
 /* set_exec.c */
 int set_exec_start(struct assignment *a, void *field);

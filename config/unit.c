@@ -7,7 +7,7 @@
 #include "config/setting.h"
 #include "config/strv.h"
 
-#define SECTIONS_TEXT "[Unit], [Service], [Install], [Twin], [Failover]"
+#define SECTIONS_TEXT "[Unit], [Service], [Install], [Twin], [Failover], [Probe NAME]"
 
 static const struct {
 	const char *name;
@@ -47,12 +47,29 @@ static int section_index(const char *name)
 	return -1;
 }
 
+/* A section without a key is a probe as well: one whose Kind= is missing. */
+static int probe_header(struct loader *l, const struct diag_place *at)
+{
+	const struct setting *setting;
+	void *field;
+	int r = probe_setting_find(l->unit, at->section, NULL, at->line, &setting, &field);
+
+	if (r == -EINVAL)
+		return report(l, DIAG_ERROR, at, "the probe has no valid name",
+			"[Probe NAME], NAME of at most 32 letters, digits and - _ .");
+	if (r == -E2BIG)
+		return report(l, DIAG_ERROR, at, "too many probes", "at most 32 a unit");
+	return r;
+}
+
 static int on_section(void *user, unsigned line, const char *name)
 {
 	const struct diag_place at = {.line = line, .section = name};
 
 	if (section_index(name) >= 0)
 		return 0;
+	if (probe_section(name))
+		return probe_header(user, &at);
 	return report(user, DIAG_ERROR, &at, "unknown section", SECTIONS_TEXT);
 }
 
@@ -69,9 +86,14 @@ static int on_broken(void *user, unsigned line, const char *section, const char 
 /* A key that its section does not know: in the wrong place, or nowhere known. */
 static int unknown_key(struct loader *l, const struct diag_place *at)
 {
+	int index = section_index(at->section);
 	const struct setting *elsewhere = setting_find(NULL, at->key);
-	enum diag_level level = sections[section_index(at->section)].unknown_key;
+	enum diag_level level = index < 0 ? DIAG_ERROR : sections[index].unknown_key;
 	_cleanup_free_ char *text = NULL;
+
+	/* A probe shares names with other sections: only what is nowhere else is its own. */
+	if (!elsewhere && index >= 0)
+		elsewhere = probe_setting_named(at->key);
 
 	if (elsewhere) {
 		if (asprintf(&text, "%s= belongs in [%s]", at->key, elsewhere->section) < 0) {
@@ -80,11 +102,24 @@ static int unknown_key(struct loader *l, const struct diag_place *at)
 		}
 		return report(l, DIAG_ERROR, at, text, NULL);
 	}
-	text = setting_keys(at->section);
+	text = index < 0 ? probe_setting_keys() : setting_keys(at->section);
 	if (!text)
 		return -ENOMEM;
 	return report(
 		l, level, at, level == DIAG_ERROR ? "unknown key" : "unknown key, ignored", text);
+}
+
+static int on_probe(struct loader *l, struct assignment *a, const struct diag_place *at)
+{
+	void *field = NULL;
+	int r = probe_setting_find(l->unit, at->section, at->key, at->line, &a->setting, &field);
+
+	/* What is wrong with the section was reported with its header. */
+	if (r == -EINVAL || r == -E2BIG)
+		return 0;
+	if (r < 0)
+		return r;
+	return a->setting ? a->setting->set(a, field) : unknown_key(l, at);
 }
 
 static int on_assignment(
@@ -93,6 +128,7 @@ static int on_assignment(
 	const struct diag_place at = {.line = line, .section = section, .key = key};
 	struct loader *l = user;
 	struct assignment a = {
+		.section = section,
 		.unit = l->unit,
 		.specifiers = {.id = l->unit->id, .name = l->file_name},
 		.value = value,
@@ -105,6 +141,8 @@ static int on_assignment(
 		l->exec_start_seen = *value;
 	if (section && !*section)
 		return report(l, DIAG_ERROR, &at, "stands before the first section", SECTIONS_TEXT);
+	if (section && probe_section(section))
+		return on_probe(l, &a, &at);
 	/* One error for an unknown section is enough; it was reported with its header. */
 	if (!section || section_index(section) < 0)
 		return 0;
@@ -148,6 +186,7 @@ static struct unit *unit_new(
 		.timeout_start_usec = 90 * USEC_PER_SEC,
 		.timeout_stop_usec = 90 * USEC_PER_SEC,
 		.kill_signal = SIGTERM,
+		.notify_access = NOTIFY_ALL,
 		.twin =
 			{
 				.enabled = true,
@@ -164,6 +203,12 @@ static struct unit *unit_new(
 	memcpy(u->text, text, len);
 	u->text[len] = 0;
 	return u;
+}
+
+static int report_probe(
+	void *user, const struct diag_place *at, const char *what, const char *allowed)
+{
+	return report(user, DIAG_ERROR, at, what, allowed);
 }
 
 /* What can be said only when all of the file is known. */
@@ -184,6 +229,17 @@ static int finish(struct loader *l)
 	if (!u->exec_start.argv && (!l->exec_start_seen || !l->n_errors) &&
 		report(l, DIAG_ERROR, &service, "is missing",
 			setting_find("Service", "ExecStart")->allowed) < 0)
+		return -ENOMEM;
+	if (u->watchdog_soft_usec && u->watchdog_soft_usec >= u->watchdog_usec) {
+		const struct diag_place soft = {.line = u->watchdog_soft_line,
+			.section = "Service",
+			.key = "WatchdogSoftSec"};
+
+		if (report(l, DIAG_ERROR, &soft, "the soft stage is not before WatchdogSec=",
+			    setting_find("Service", "WatchdogSoftSec")->allowed) < 0)
+			return -ENOMEM;
+	}
+	if (probe_settings_finish(u, report_probe, l) < 0)
 		return -ENOMEM;
 	return l->n_errors ? -EBADMSG : 0;
 }
@@ -244,6 +300,9 @@ void unit_free(struct unit *u)
 		exec_command_clear(&u->exec_start_pre[i]);
 	for (size_t i = 0; i < u->n_environment_files; i++)
 		free(u->environment_files[i].path);
+	for (size_t i = 0; i < u->n_probes; i++)
+		probe_settings_clear(&u->probes[i]);
+	free(u->probes);
 	exec_command_clear(&u->exec_start);
 	exec_command_clear(&u->exec_reload);
 	dependency_rules_clear(&u->failover);

@@ -4,11 +4,11 @@
  * A unit file as a plain struct. One unit describes one node.
  *
  * Shape: INI, systemd's vocabulary where it means the same ([Unit], [Service], [Install]), our
- * own in [Twin]. A unit's id is its file name without ".ini". Times are usec_t, USEC_INFINITY
- * for "infinity". Lists are NULL-terminated arrays of strings and never NULL themselves.
- * Errors: negative errno, and one struct diag per finding (file, line, key, what, allowed).
- * Unknown keys in our sections are errors, in systemd's sections warnings. A known key in the
- * wrong section is an error. A file of more than UNIT_FILE_MAX bytes is refused.
+ * own in [Twin] and [Probe NAME]. A unit's id is its file name without ".ini". Times are usec_t,
+ * USEC_INFINITY for "infinity". Lists are NULL-terminated arrays of strings and never NULL
+ * themselves. Errors: negative errno, and one struct diag per finding (file, line, key, what,
+ * allowed). Unknown keys in our sections are errors, in systemd's sections warnings. A known key in
+ * the wrong section is an error. A file of more than UNIT_FILE_MAX bytes is refused.
  *
  * Repeating a list key adds to the list, repeating another one replaces the value. An empty
  * value resets lists, texts, Nice=, CPUAffinity=, OOMScoreAdjust= and Limit...=, and is an error
@@ -35,6 +35,7 @@
 
 #include "config/clock.h"
 #include "config/macro.h"
+#include "config/probe.h"
 
 #define UNIT_FILE_MAX (256u * 1024)
 #define UNIT_ID_MAX 63      /* an id becomes part of a socket path (108 bytes in all) */
@@ -51,6 +52,13 @@ enum unit_restart {
 	RESTART_ALWAYS,
 	_RESTART_MAX
 };
+/* Who may speak for the node by sd_notify(3). */
+enum unit_notify_access {
+	NOTIFY_NONE,
+	NOTIFY_MAIN, /* the active, whichever twin that now is */
+	NOTIFY_ALL,  /* any process of the node */
+	_NOTIFY_MAX
+};
 enum unit_output {
 	OUTPUT_INHERIT,
 	OUTPUT_NULL,
@@ -58,13 +66,6 @@ enum unit_output {
 	OUTPUT_FILE,
 	OUTPUT_APPEND,
 	_OUTPUT_MAX
-};
-
-/* One command line: argv[0] is an absolute path. ignore_failure is the "-" prefix. */
-struct exec_command {
-	char **argv;
-	bool ignore_failure;
-	unsigned line;
 };
 
 struct unit;
@@ -161,7 +162,10 @@ struct unit {
 	usec_t timeout_start_usec; /* default 90s; "0" in the file is infinity, as in systemd */
 	usec_t timeout_stop_usec;  /* the same */
 	usec_t watchdog_usec;      /* default 0: off; "infinity" in the file is off too */
-	int kill_signal;           /* default SIGTERM */
+	usec_t watchdog_soft_usec; /* below it; default 0: no soft stage */
+	unsigned watchdog_soft_line;
+	enum unit_notify_access notify_access; /* default all */
+	int kill_signal;                       /* default SIGTERM */
 	enum unit_output standard_output;
 	char *standard_output_path; /* OUTPUT_FILE, OUTPUT_APPEND */
 	bool nice_set;
@@ -180,6 +184,10 @@ struct unit {
 
 	/* [Failover] */
 	struct failover_settings failover;
+
+	/* [Probe NAME], in the order in which they are first named */
+	struct probe_settings *probes;
+	size_t n_probes;
 };
 
 enum diag_level { DIAG_WARNING, DIAG_ERROR };
@@ -239,4 +247,5 @@ void strv_free(char **l);
 
 const char *unit_type_to_string(enum unit_type t);
 const char *unit_restart_to_string(enum unit_restart r);
+const char *unit_notify_access_to_string(enum unit_notify_access a);
 const char *unit_output_to_string(enum unit_output o);

@@ -166,7 +166,7 @@ static void unknown_sections(void **state _unused_)
 	assert_int_equal(l.diags.n, 2);
 	expect_diag(&l.diags.items[0], DIAG_ERROR, 3, NULL, "unknown section");
 	assert_string_equal(l.diags.items[0].section, "Socket");
-	assert_string_equal(l.diags.items[0].allowed, "[Unit], [Service], [Install], [Twin], [Failover]");
+	assert_string_equal(l.diags.items[0].allowed, "[Unit], [Service], [Install], [Twin], [Failover], [Probe NAME]");
 	expect_diag(&l.diags.items[1], DIAG_ERROR, 6, NULL, "unknown section");
 	done(&l);
 }
@@ -212,7 +212,7 @@ static void findings_in_words(void **state _unused_)
 		"/etc/twinit/talker.ini:3: [Service] Nice=: \"99\" is out of range; "
 		"allowed: a whole number from -20 to 19",
 		"/etc/twinit/talker.ini:4: [Foo]: unknown section; "
-		"allowed: [Unit], [Service], [Install], [Twin], [Failover]",
+		"allowed: [Unit], [Service], [Install], [Twin], [Failover], [Probe NAME]",
 		"/etc/twinit/talker.ini: [Service] ExecStart=: is missing; allowed: an absolute "
 		"path "
 		"and arguments, with - in front to ignore failure",
