@@ -50,10 +50,11 @@ keeper_SRC := $(filter-out supervisor/keeper/main.c supervisor/keeper/protocol.c
 supervisor_SRC := $(filter-out supervisor/main.c,$(wildcard supervisor/*.c)) $(wildcard supervisor/bus/*.c)
 twinctl_SRC := $(wildcard tools/twinctl/*.c)
 protocol_SRC := supervisor/keeper/protocol.c
+postmortem_SRC := $(wildcard supervisor/postmortem/*.c)
 
 obj = $(patsubst %.S,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
 lib = $(B)/lib$(1).a
-PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinctl
+PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-backtrace $(B)/twinctl
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c))
@@ -104,6 +105,9 @@ $(B)/twinit: $(B)/supervisor/main.o $(foreach l,supervisor protocol config base,
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 $(B)/twinit-keeper: $(B)/supervisor/keeper/main.o $(foreach l,keeper probes twin protocol config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EV_LIBS) $(INI_LIBS)
+# __cxa_demangle() is libstdc++'s.
+$(B)/twinit-backtrace: $(call obj,$(postmortem_SRC)) $(foreach l,config base,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -ldw -lelf -lstdc++ $(INI_LIBS)
 $(B)/twinctl: $(call obj,$(twinctl_SRC)) $(foreach l,config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(INI_LIBS)
 
@@ -184,7 +188,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/dbus-1/interfaces
 	install -m 755 $(B)/twinit $(DESTDIR)$(SBINDIR)/twinit
 	install -m 755 $(B)/twinctl $(DESTDIR)$(PREFIX)/bin/twinctl
-	install -m 755 $(B)/twinit-keeper $(DESTDIR)$(LIBEXECDIR)/twinit-keeper
+	install -m 755 $(B)/twinit-keeper $(B)/twinit-backtrace $(DESTDIR)$(LIBEXECDIR)/
 	install -m 644 supervisor/bus/org.twinit1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/
 	install -m 644 supervisor/bus/org.twinit1.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
 	install -m 644 $(wildcard units/*.ini) $(DESTDIR)$(LIBEXECDIR)/units/

@@ -79,6 +79,14 @@ static bool is(const char *s, size_t len, const char *word)
 	return len == strlen(word) && memcmp(s, word, len) == 0;
 }
 
+static void parse_mark(const char *value, size_t len, struct notify_message *m)
+{
+	if (m->n_marks >= NOTIFY_MARKS_MAX || len == 0 || len > PROBE_NAME_MAX)
+		return;
+	memcpy(m->marks[m->n_marks], value, len);
+	m->marks[m->n_marks++][len] = '\0';
+}
+
 static void parse_line(const char *line, size_t len, struct notify_message *m)
 {
 	const char *eq = memchr(line, '=', len), *value;
@@ -118,6 +126,8 @@ static void parse_line(const char *line, size_t len, struct notify_message *m)
 			m->has_errno = true;
 			m->error = (int)n;
 		}
+	} else if (is(line, key_len, "TWIN_MARK")) {
+		parse_mark(value, value_len, m);
 	} else if (is(line, key_len, "MAINPID")) {
 		if (parse_number(value, value_len, INT_MAX, &n) && n > 0)
 			m->main_pid = (pid_t)n;
@@ -188,6 +198,9 @@ int notify_open(const char *path)
 		return -errno;
 	if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0)
 		return -errno;
+	/* A keeper that was busy copying a gigabyte must not take a mark for late. */
+	if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)) < 0)
+		return -errno;
 	if (unlink(path) < 0 && errno != ENOENT)
 		return -errno;
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
@@ -227,15 +240,32 @@ bool notify_is_descendant(pid_t pid, pid_t ancestor)
 	return false;
 }
 
-static bool may_notify(const struct ucred *sender, pid_t active)
+static bool may_notify(const struct ucred *sender, const struct notify_peers *p)
 {
-	if (active > 0 && sender->pid == active)
+	pid_t session;
+
+	if (p->access == NOTIFY_NONE)
+		return false;
+	if (p->active > 0 && sender->pid == p->active)
 		return true;
-	/* systemd-notify(1) out of a script has often ended by the time it is looked up; the
-	 * keeper's own user could do worse than send a message. */
-	if (sender->uid == 0 || sender->uid == geteuid())
-		return true;
-	return active > 0 && sender->pid > 0 && notify_is_descendant(sender->pid, active);
+	if (p->access == NOTIFY_MAIN || sender->pid <= 0)
+		return false;
+	/* Sessions outlive the parent: a child of a child that has gone is still the node's. */
+	session = getsid(sender->pid);
+	if (session < 0)
+		return sender->uid == 0 || sender->uid == geteuid();
+	return (p->session > 0 && session == p->session) ||
+	       (p->active > 0 && notify_is_descendant(sender->pid, p->active));
+}
+
+/* The moment of a wall-clock time stamp, on the clock that does not jump. */
+static usec_t stamp_to_monotonic(const struct timespec *stamp)
+{
+	usec_t sent = (usec_t)stamp->tv_sec * USEC_PER_SEC + (usec_t)stamp->tv_nsec / NSEC_PER_USEC;
+	usec_t now = now_usec(), wall = now_realtime_usec(), ago = wall > sent ? wall - sent : 0;
+
+	/* Somebody may have set the clock between the two. */
+	return ago < now && ago < 60 * USEC_PER_SEC ? now - ago : now;
 }
 
 static void close_descriptors(const struct cmsghdr *c)
@@ -249,13 +279,38 @@ static void close_descriptors(const struct cmsghdr *c)
 	}
 }
 
-int notify_receive(int fd, pid_t active, struct notify_message *ret, pid_t *ret_sender)
+/* Sender and time, out of the control messages; descriptors are closed. */
+static bool read_control(struct msghdr *msg, struct ucred *sender, struct notify_peers *peers)
+{
+	struct timespec stamp;
+	bool known = false;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET)
+			continue;
+		if (c->cmsg_type == SCM_RIGHTS)
+			close_descriptors(c);
+		else if (c->cmsg_type == SCM_CREDENTIALS &&
+			 c->cmsg_len == CMSG_LEN(sizeof(*sender))) {
+			memcpy(sender, CMSG_DATA(c), sizeof(*sender));
+			known = true;
+		} else if (c->cmsg_type == SCM_TIMESTAMPNS &&
+			   c->cmsg_len == CMSG_LEN(sizeof(stamp))) {
+			memcpy(&stamp, CMSG_DATA(c), sizeof(stamp));
+			peers->at = stamp_to_monotonic(&stamp);
+		}
+	}
+	return known;
+}
+
+int notify_receive(int fd, struct notify_peers *peers, struct notify_message *ret)
 {
 	char text[NOTIFY_DATAGRAM_MAX + 1];
 	union {
 		struct cmsghdr align;
 		/* SCM_MAX_FD of the kernel is 253. */
-		char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * 253)];
+		char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(struct timespec)) +
+			   CMSG_SPACE(sizeof(int) * 253)];
 	} control;
 	struct iovec iov = {.iov_base = text, .iov_len = NOTIFY_DATAGRAM_MAX};
 	struct msghdr msg = {.msg_iov = &iov,
@@ -263,7 +318,7 @@ int notify_receive(int fd, pid_t active, struct notify_message *ret, pid_t *ret_
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
 	struct ucred sender = {.uid = (uid_t)-1};
-	bool known = false;
+	bool known;
 	ssize_t n;
 
 	do
@@ -271,19 +326,10 @@ int notify_receive(int fd, pid_t active, struct notify_message *ret, pid_t *ret_
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET)
-			continue;
-		if (c->cmsg_type == SCM_RIGHTS)
-			close_descriptors(c);
-		else if (c->cmsg_type == SCM_CREDENTIALS &&
-			 c->cmsg_len == CMSG_LEN(sizeof(sender))) {
-			memcpy(&sender, CMSG_DATA(c), sizeof(sender));
-			known = true;
-		}
-	}
-	*ret_sender = known ? sender.pid : 0;
-	if ((msg.msg_flags & MSG_TRUNC) || !known || !may_notify(&sender, active))
+	peers->at = now_usec();
+	known = read_control(&msg, &sender, peers);
+	peers->sender = known ? sender.pid : 0;
+	if ((msg.msg_flags & MSG_TRUNC) || !known || !may_notify(&sender, peers))
 		return 0;
 	text[n] = '\0';
 	notify_parse(text, (size_t)n, ret);

@@ -40,6 +40,7 @@ struct manager_events {
 	void (*twin_changed)(struct node *n, void *userdata); /* a Twin property changed */
 	void (*node_failover)(
 		struct node *n, const struct keeper_failover_report *r, void *userdata);
+	void (*node_probe)(struct node *n, const struct keeper_probe_report *r, void *userdata);
 	void (*job_new)(struct job *j, void *userdata);
 	void (*job_removed)(struct job *j, const char *result, void *userdata);
 	void (*node_reply)(struct node *n, uint64_t serial, const struct keeper_reply *r,

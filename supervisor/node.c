@@ -170,6 +170,7 @@ void node_free(struct node *n)
 		unit_free(n->unit);
 	free(n->id);
 	free(n->fragment_path);
+	free(n->probes);
 	free(n->load_error);
 	free(n);
 }

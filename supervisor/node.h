@@ -29,6 +29,12 @@ struct node_list {
 	size_t n;
 };
 
+/* What a keeper has said of a probe: [0] the watchdog, then the unit's own in their order. */
+struct node_probe {
+	enum probe_stage stage;
+	char detail[KEEPER_TEXT_MAX];
+};
+
 struct node {
 	struct manager *manager;
 	struct unit *unit; /* NULL where the file did not load: load_state is "error" */
@@ -42,6 +48,9 @@ struct node {
 	struct keeper_state_report report; /* the keeper's last state message */
 	struct keeper_twin_report twin;
 	struct keeper_failover_report last_failover; /* valid where n_failovers > 0 */
+	struct node_probe *probes;                   /* NULL: nothing was said yet */
+	size_t n_probes; /* allocated: as many as the unit has, and the watchdog */
+	unsigned n_watchdog_starved;
 	unsigned n_failovers; /* to a twin; cold restarts are report.n_restarts */
 	usec_t last_failover_realtime;
 	char status_text[KEEPER_TEXT_MAX];

@@ -23,14 +23,14 @@ enum verdict {
 	{                                                                                          \
 		[KEEPER_MSG_STATE] = VERDICT_TAKE, [KEEPER_MSG_STATUS] = VERDICT_TAKE,             \
 		[KEEPER_MSG_TWIN] = VERDICT_TAKE, [KEEPER_MSG_FAILOVER] = VERDICT_TAKE,            \
-		[KEEPER_MSG_REPLY] = VERDICT_TAKE,                                                 \
+		[KEEPER_MSG_PROBE] = VERDICT_TAKE, [KEEPER_MSG_REPLY] = VERDICT_TAKE,              \
 	}
 /* The last word was said: no second one, but answers still count. */
 #define ROW_DOWN                                                                                   \
 	{                                                                                          \
 		[KEEPER_MSG_STATE] = VERDICT_REFUSE, [KEEPER_MSG_STATUS] = VERDICT_LATE,           \
 		[KEEPER_MSG_TWIN] = VERDICT_LATE, [KEEPER_MSG_FAILOVER] = VERDICT_LATE,            \
-		[KEEPER_MSG_REPLY] = VERDICT_TAKE,                                                 \
+		[KEEPER_MSG_PROBE] = VERDICT_LATE, [KEEPER_MSG_REPLY] = VERDICT_TAKE,              \
 	}
 
 static const enum verdict verdicts[_NODE_STATE_MAX][_KEEPER_MSG_MAX] = {
@@ -44,7 +44,7 @@ static const enum verdict verdicts[_NODE_STATE_MAX][_KEEPER_MSG_MAX] = {
 	[NODE_FAILED] = ROW_DOWN,
 };
 /* A new state or message has to be thought about here. */
-_Static_assert(_NODE_STATE_MAX == 8 && _KEEPER_MSG_MAX == 11, "verdicts[][] needs a new line");
+_Static_assert(_NODE_STATE_MAX == 8 && _KEEPER_MSG_MAX == 12, "verdicts[][] needs a new line");
 
 /* The wall-clock time of a moment on the monotonic clock. */
 static usec_t to_realtime(usec_t monotonic)
@@ -136,6 +136,27 @@ static void take_failover(struct node *n, const struct keeper_msg *msg)
 	tell_node(n);
 }
 
+static void take_probe(struct node *n, const struct keeper_msg *msg)
+{
+	const struct keeper_probe_report *r = &msg->probe;
+	struct manager *m = n->manager;
+
+	n->n_watchdog_starved = r->n_starved;
+	if (!n->probes && n->unit) {
+		n->probes = calloc(n->unit->n_probes + 1, sizeof(*n->probes));
+		n->n_probes = n->probes ? n->unit->n_probes + 1 : 0;
+	}
+	if (r->index >= n->n_probes)
+		return;
+	if (r->stage != STAGE_STARVED) {
+		n->probes[r->index].stage = r->stage;
+		memcpy(n->probes[r->index].detail, r->detail, sizeof(r->detail));
+	}
+	if (m->events.node_probe)
+		m->events.node_probe(n, r, m->events_userdata);
+	tell_node(n);
+}
+
 static void take_reply(struct node *n, const struct keeper_msg *msg)
 {
 	struct manager *m = n->manager;
@@ -156,6 +177,7 @@ static void (*const handlers[_KEEPER_MSG_MAX])(struct node *n, const struct keep
 	[KEEPER_MSG_STATUS] = take_status,
 	[KEEPER_MSG_TWIN] = take_twin,
 	[KEEPER_MSG_FAILOVER] = take_failover,
+	[KEEPER_MSG_PROBE] = take_probe,
 	[KEEPER_MSG_REPLY] = take_reply,
 };
 

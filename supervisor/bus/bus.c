@@ -24,6 +24,11 @@ static void on_failover(struct node *n, const struct keeper_failover_report *r, 
 	bus_connection_reassert(userdata);
 }
 
+static void on_probe(struct node *n, const struct keeper_probe_report *r, void *userdata)
+{
+	bus_emit_probe(userdata, n, r);
+}
+
 static void on_job_new(struct job *j, void *userdata)
 {
 	bus_emit_job(userdata, j, NULL);
@@ -63,6 +68,7 @@ static const struct manager_events events = {
 	.node_changed = on_node_changed,
 	.twin_changed = on_twin_changed,
 	.node_failover = on_failover,
+	.node_probe = on_probe,
 	.job_new = on_job_new,
 	.job_removed = on_job_removed,
 	.node_reply = on_reply,

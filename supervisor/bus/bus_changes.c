@@ -58,6 +58,7 @@ static void diff_node(struct names *names, struct bus_view *v, const struct node
 	TELL(names, v->exec_exit, r->exec_exit, "ExecMainExitTimestamp",
 		"ExecMainExitTimestampMonotonic");
 	TELL(names, v->n_restarts, r->n_restarts, "NRestarts");
+	TELL(names, v->n_watchdog_starved, n->n_watchdog_starved, "NWatchdogStarved");
 	uint32_t job = n->job ? n->job->id : 0;
 	TELL(names, v->job_id, job, "Job");
 }

@@ -47,7 +47,7 @@ struct bus_view {
 	pid_t main_pid;
 	int exit_code, exit_status;
 	usec_t exec_start, exec_exit;
-	unsigned n_restarts;
+	unsigned n_restarts, n_watchdog_starved;
 	uint32_t job_id;
 	char status_text[KEEPER_TEXT_MAX];
 	usec_t status_told_at;
@@ -143,6 +143,10 @@ int bus_get_node(struct bus *b, const char *id, struct node **ret, sd_bus_error 
  * fourth next call; append at once. */
 const char *bus_text(const char *s);
 
+/* node_interface.c: what a probe of this node is called; index 0 is the watchdog. */
+void bus_probe_names(
+	const struct node *n, size_t index, const char **ret_name, const char **ret_kind);
+
 /* bus_usage.c */
 struct bus_usage {
 	uint64_t cpu_nsec, memory, tasks; /* UINT64_MAX: not known */
@@ -156,6 +160,7 @@ extern const sd_bus_vtable bus_twin_vtable[];
 extern const sd_bus_vtable bus_job_vtable[];
 const char *bus_failover_result(const struct keeper_failover_report *r);
 void bus_emit_failover(struct bus *b, const struct node *n, const struct keeper_failover_report *r);
+void bus_emit_probe(struct bus *b, const struct node *n, const struct keeper_probe_report *r);
 void bus_emit_startup_finished(struct bus *b);
 void bus_emit_job(struct bus *b, const struct job *j, const char *result /* NULL: JobNew */);
 void bus_emit_node(struct bus *b, const char *id, bool is_new);

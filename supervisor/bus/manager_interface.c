@@ -91,6 +91,8 @@ const sd_bus_vtable bus_manager_vtable[] = {
 		ARGS("s", id, "o", node, "s", cause, "s", result, "u", old_pid, "u", new_pid, "t",
 			latency_usec, "t", rollback_usec, "u", generation),
 		0),
+	SD_BUS_SIGNAL_WITH_ARGS("NodeProbe",
+		ARGS("s", id, "o", node, "s", probe, "s", kind, "s", stage, "s", detail), 0),
 	SD_BUS_VTABLE_END,
 };
 
@@ -427,6 +429,19 @@ void bus_emit_failover(struct bus *b, const struct node *n, const struct keeper_
 		bus_text(n->id), path, node_result_to_string(r->cause), bus_failover_result(r),
 		(uint32_t)r->old_pid, (uint32_t)r->new_pid, r->latency / NSEC_PER_USEC, r->rollback,
 		r->generation);
+}
+
+void bus_emit_probe(struct bus *b, const struct node *n, const struct keeper_probe_report *r)
+{
+	_cleanup_free_ char *path = NULL;
+	const char *name, *kind;
+
+	if (!b->ready || bus_node_path(n->id, &path) < 0)
+		return;
+	bus_probe_names(n, r->index, &name, &kind);
+	(void)sd_bus_emit_signal(b->sd, BUS_PATH, MANAGER_INTERFACE, "NodeProbe", "sossss",
+		bus_text(n->id), path, name, kind, probe_stage_to_string(r->stage),
+		bus_text(r->detail));
 }
 
 void bus_emit_startup_finished(struct bus *b)

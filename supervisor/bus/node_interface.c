@@ -26,6 +26,8 @@
 	X(WatchdogUSec, U64, CONST, u->watchdog_usec)                                              \
 	X(StartLimitIntervalUSec, U64, CONST, u->start_limit_interval)                             \
 	X(StartLimitBurst, U32, CONST, u->start_limit_burst)                                       \
+	X(WatchdogSoftUSec, U64, CONST, u->watchdog_soft_usec)                                     \
+	X(NotifyAccess, TEXT, CONST, n->unit ? unit_notify_access_to_string(u->notify_access) : "") \
 	X(KillSignal, I32, CONST, u->kill_signal)                                                  \
 	X(MainPID, U32, EMITS, n->report.main_pid)                                                 \
 	X(KeeperPID, U32, TICKS, n->keeper_pid)                                                    \
@@ -39,6 +41,7 @@
 	X(ExecMainStatus, I32, EMITS, n->report.exit_status)                                       \
 	X(StatusText, TEXT, EMITS, n->status_text)                                                 \
 	X(NRestarts, U32, EMITS, n->report.n_restarts)                                             \
+	X(NWatchdogStarved, U32, EMITS, n->n_watchdog_starved)                                     \
 	X(CPUUsageNSec, U64, TICKS, usage(n).cpu_nsec)                                             \
 	X(MemoryCurrent, U64, TICKS, usage(n).memory)                                              \
 	X(TasksCurrent, U64, TICKS, usage(n).tasks)
@@ -48,6 +51,7 @@ static int get_load_error(PROPERTY_GETTER_ARGS);
 static int get_dependencies(PROPERTY_GETTER_ARGS);
 static int get_job(PROPERTY_GETTER_ARGS);
 static int get_exec_start(PROPERTY_GETTER_ARGS);
+static int get_probes(PROPERTY_GETTER_ARGS);
 static struct bus_usage usage(const struct node *n);
 
 NODE_PROPERTIES(PROPERTY_GETTER)
@@ -64,6 +68,7 @@ const sd_bus_vtable bus_node_vtable[] = {
 	SD_BUS_PROPERTY("WantedBy", "as", get_dependencies, 0, PROPERTY_CONST),
 	SD_BUS_PROPERTY("Job", "(uo)", get_job, 0, PROPERTY_EMITS),
 	SD_BUS_PROPERTY("ExecStart", "as", get_exec_start, 0, PROPERTY_CONST),
+	SD_BUS_PROPERTY("Probes", "a(ssss)", get_probes, 0, PROPERTY_TICKS),
 	SD_BUS_VTABLE_END,
 };
 
@@ -147,6 +152,34 @@ static int get_exec_start(PROPERTY_GETTER_ARGS)
 {
 	const struct node *n = userdata;
 	return sd_bus_message_append_strv(reply, n->unit ? n->unit->exec_start.argv : NULL);
+}
+
+void bus_probe_names(
+	const struct node *n, size_t index, const char **ret_name, const char **ret_kind)
+{
+	const struct unit *u = n->unit;
+	bool own = u && index > 0 && index <= u->n_probes;
+
+	*ret_name = own ? u->probes[index - 1].name : "watchdog";
+	*ret_kind = own ? probe_kind_to_string(u->probes[index - 1].kind) : "watchdog";
+}
+
+static int get_probes(PROPERTY_GETTER_ARGS)
+{
+	const struct node *n = userdata;
+	size_t count = n->unit ? n->unit->n_probes + 1 : 0;
+	int r = sd_bus_message_open_container(reply, 'a', "(ssss)");
+
+	for (size_t i = 0; r >= 0 && i < count; i++) {
+		const struct node_probe *p = i < n->n_probes ? &n->probes[i] : NULL;
+		const char *name, *kind;
+
+		bus_probe_names(n, i, &name, &kind);
+		r = sd_bus_message_append(reply, "(ssss)", name, kind,
+			probe_stage_to_string(p ? p->stage : STAGE_ALIVE),
+			bus_text(p ? p->detail : ""));
+	}
+	return r < 0 ? r : sd_bus_message_close_container(reply);
 }
 
 static struct bus_usage usage(const struct node *n)

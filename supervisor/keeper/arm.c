@@ -134,6 +134,7 @@ static void took(struct arm *a, const struct twin_checkpoint *c)
 	a->n_threads = c->n_threads;
 	a->checkpoint_at = c->at / NSEC_PER_USEC;
 	arm_figures_add(&a->figures, c->freeze / NSEC_PER_USEC);
+	a->frozen += c->freeze / NSEC_PER_USEC;
 	if (a->memory_at == 0 ||
 		(++a->memory_age >= MEMORY_EVERY && now - a->memory_at >= MEMORY_AT_MOST)) {
 		a->memory_private = twin_memory_private(k->engine);
@@ -159,6 +160,11 @@ static void try_now(struct arm *a)
 
 	if (a->stopped) {
 		skip(a, -EBUSY, "stopped by SIGSTOP");
+		return;
+	}
+	if (probes_suspicion(k)) {
+		/* It would bring the fault back. */
+		skip(a, -EBUSY, "a probe suspects the node");
 		return;
 	}
 	r = twin_checkpoint(k->engine, force, &c);

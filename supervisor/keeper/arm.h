@@ -49,6 +49,7 @@ struct arm {
 	usec_t window_end, round_began;
 	uint64_t serial; /* of a request that waits for this round */
 	struct arm_figures figures;
+	usec_t frozen; /* all freezes of this keeper together */
 	unsigned n_checkpoints, n_skipped, n_threads;
 	usec_t checkpoint_at;
 	uint64_t memory_private;

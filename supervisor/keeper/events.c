@@ -46,6 +46,8 @@ static void on_child(struct keeper *k, const struct twin_event *e)
 
 	if (e->pid == k->spawned.anchor)
 		k->spawned.anchor = 0;
+	if (e->pid == k->backtrace_pid)
+		k->backtrace_pid = 0;
 	if (e->pid != k->pre_pid) {
 		(void)reload_ended(k, e->pid, e->status);
 		return;
@@ -101,6 +103,8 @@ static void on_event(struct keeper *k, const struct twin_event *e, nsec_t seen)
 	case TWIN_EVENT_CONTINUED:
 		log_node(LOG_INFO, k->unit->id, "continued");
 		k->arm.stopped = false;
+		if (k->probes.on)
+			probes_start(k, now_usec());
 		if (k->arm.on)
 			arm_start(&k->arm, ARM_AGAIN);
 		break;

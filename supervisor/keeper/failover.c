@@ -38,18 +38,18 @@ static const char *may_not_swap(const struct keeper *k)
  * was alive after its checkpoint, else the oldest; and -1 where all are copies of a twin that
  * took over and has never spoken since: they would hang as well, for ever.
  */
-static int before_the_hang(const struct keeper *k, int generation)
+static int before_the_hang(const struct keeper *k, const struct guard_input *in, int generation)
 {
 	int count = (int)twin_count(k->engine);
 	usec_t taken = 0;
 
 	for (; generation < count; generation++) {
 		taken = twin_taken_at(k->engine, (unsigned)generation) / NSEC_PER_USEC;
-		if (taken <= k->watchdog.last)
+		if (taken <= in->probe->last_good)
 			break;
 	}
 	generation = MIN2(generation, count - 1);
-	if (k->ladder.last_swap && !k->watchdog.marked && taken > k->ladder.last_swap)
+	if (k->ladder.last_swap && !in->probe->spoke && taken > k->ladder.last_swap)
 		return -1;
 	return generation;
 }
@@ -89,7 +89,7 @@ static struct fault fault_of(const struct keeper *k, const struct guard_input *i
 			break;
 		return (struct fault){.cause = cause_of(k, in), .number = e.exit_status};
 	case GUARD_HANG:
-		return (struct fault){.cause = in->cause};
+		return (struct fault){.cause = in->cause, .number = in->probe_number};
 	default:
 		break;
 	}
@@ -99,8 +99,8 @@ static struct fault fault_of(const struct keeper *k, const struct guard_input *i
 static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in, struct attempt *a)
 {
 	/* WATCHDOG=trigger is told at once; silence takes a period to be noticed. */
-	bool silent = in->event == GUARD_HANG && !k->watchdog.triggered;
-	usec_t within = k->unit->failover.stable + (silent ? k->watchdog.period : 0);
+	bool silent = in->event == GUARD_HANG && in->probe && in->probe->notice;
+	usec_t within = k->unit->failover.stable + (silent ? in->probe->notice : 0);
 	int generation = 0, left;
 
 	a->fault = fault_of(k, in);
@@ -108,7 +108,7 @@ static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in,
 	if (fault_is_same(&a->fault, &k->faults.last))
 		within *= LADDER_SAME_FAULT;
 	a->error = -ENODATA;
-	a->why = may_not_swap(k);
+	a->why = in->cold ? "[Probe] Action=restart" : may_not_swap(k);
 	if (a->why)
 		return;
 	if (in->event != GUARD_FAILOVER)
@@ -118,7 +118,7 @@ static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in,
 		return;
 	}
 	if (silent)
-		generation = before_the_hang(k, generation);
+		generation = before_the_hang(k, in, generation);
 	if (generation < 0) {
 		a->why = "the twin hung as well";
 		return;
@@ -291,7 +291,8 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	if (in->event != GUARD_FAILOVER)
 		ladder_swapped(&k->ladder, now_usec());
 	note_prevented_end(k, in);
-	listen_probe_start(k);
+	/* What was said before that moment was said by the dead. */
+	probes_start(k, (s->begun + s->latency) / NSEC_PER_USEC);
 	log_failover(k, &r, in->address);
 	event_fd_tell(&k->event_fd, &r);
 	send_failover(k, &r);
@@ -355,7 +356,7 @@ static void no_twin(struct keeper *k, const struct guard_input *in, const struct
 		/* A core dump may take seconds; connections must not stay open that long. */
 		twin_drop_all(k->engine);
 		arm_stop(&k->arm);
-		listen_probe_stop(k);
+		probes_stop(k);
 		break;
 	case GUARD_ENDED:
 		guard_note_end(k, in->status);
@@ -364,10 +365,10 @@ static void no_twin(struct keeper *k, const struct guard_input *in, const struct
 	case GUARD_HANG:
 		log_node(LOG_ERR, k->unit->id, "%s, and no twin: %s; sending SIGABRT",
 			node_result_to_string(in->cause), a->why);
-		guard_blame(k, in->cause, "%s expired", node_result_to_string(in->cause));
+		guard_blame(k, in->cause, "%s", in->why);
 		twin_drop_all(k->engine);
 		arm_stop(&k->arm);
-		listen_probe_stop(k);
+		probes_stop(k);
 		guard_end_node(k, SIGABRT);
 		break;
 	default:

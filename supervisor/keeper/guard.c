@@ -132,7 +132,7 @@ static void drop_twins(struct keeper *k)
 {
 	twin_drop_all(k->engine);
 	arm_stop(&k->arm);
-	listen_probe_stop(k);
+	probes_stop(k);
 }
 
 static void finish(struct keeper *k, enum node_state state)
@@ -165,7 +165,7 @@ void guard_settle(struct keeper *k)
 	ev_prepare_stop(k->loop, &k->release_prepare);
 	spawned_close(&k->spawned);
 	arm_stop(&k->arm);
-	listen_probe_stop(k);
+	probes_stop(k);
 	reload_cancel(k);
 	event_fd_close(&k->event_fd);
 
@@ -207,7 +207,7 @@ static void do_run(struct keeper *k, _unused_ const struct guard_input *in)
 	failover_cold_over(k, true); /* READY=1 may be all that was heard of its start */
 	guard_expire_in(k, USEC_INFINITY);
 	guard_set_state(k, NODE_RUNNING);
-	listen_probe_start(k);
+	probes_start(k, now_usec());
 	arm_start(&k->arm, ARM_FIRST);
 }
 

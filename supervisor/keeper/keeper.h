@@ -12,13 +12,13 @@
 
 #include "config/unit.h"
 #include "probes/notify.h"
-#include "probes/watchdog.h"
 #include "supervisor/base/log.h"
 #include "supervisor/keeper/arm.h"
 #include "supervisor/keeper/event_fd.h"
 #include "supervisor/keeper/fault.h"
 #include "supervisor/keeper/machine.h"
 #include "supervisor/keeper/policy.h"
+#include "supervisor/keeper/probes.h"
 #include "supervisor/keeper/reload.h"
 #include "supervisor/keeper/report.h"
 #include "supervisor/keeper/spawn.h"
@@ -30,7 +30,7 @@ struct keeper {
 	struct twin_engine *engine;
 	struct report report;
 	struct arm arm;
-	struct watchdog watchdog;
+	struct probe_host probes;
 	struct reload reload;
 	struct event_fd event_fd; /* [Failover] EventFD= */
 
@@ -53,7 +53,8 @@ struct keeper {
 	const struct exec_command *command; /* of it */
 	size_t next_pre;
 	pid_t main_pid, pre_pid;
-	pid_t group; /* of the node; 0: none */
+	pid_t backtrace_pid; /* 0: none under way */
+	pid_t group;         /* of the node; 0: none */
 	bool traced;
 	bool executed; /* TWIN_EVENT_EXEC of ExecStart= was seen */
 	bool leaving;  /* the node said STOPPING=1 */
@@ -69,7 +70,7 @@ struct keeper {
 
 	ev_signal sigchld, sigterm;
 	ev_io control_io, notify_io, exec_io, twin_io;
-	ev_timer state_timer, probe_timer, quit_timer, notify_pause;
+	ev_timer state_timer, quit_timer, notify_pause;
 	ev_prepare quit_prepare, release_prepare;
 	bool done; /* nothing left to do but to send what waits */
 };
@@ -83,6 +84,10 @@ struct guard_input {
 	uint64_t address, instruction;       /* FATAL: of the fault; 0: none */
 	int status;                          /* ENDED, PRE_FAILED: raw wait status */
 	enum node_result cause;              /* HANG */
+	const struct probe *probe;           /* HANG: who says so */
+	int probe_number;                    /* HANG: which of the unit's that is */
+	const char *why;                     /* HANG: in words */
+	bool cold;                           /* HANG: what is wrong is in the twins too */
 	uint64_t serial;                     /* FAILOVER: of the request, 0 none */
 	const struct spawn_failure *failure; /* EXEC_FAILED */
 };
@@ -115,8 +120,8 @@ void failover_cold_over(struct keeper *k, bool ok);
 
 /* listen.c */
 void listen_init(struct keeper *k);
-void listen_probe_start(struct keeper *k); /* the node runs (again): the probes' clocks begin */
-void listen_probe_stop(struct keeper *k);
+/* All notifications that lie in the socket. */
+void listen_read_all(struct keeper *k);
 
 /* events.c: everything that the engine has to tell, until it has no more */
 void events_drain(struct keeper *k);

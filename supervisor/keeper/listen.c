@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What comes in from outside: requests of the supervisor, notifications of the node, and the
- * verdicts of the probes that live on them. */
+/* What comes in from outside: requests of the supervisor, notifications of the node. */
 #include <errno.h>
 #include <string.h>
 
@@ -11,64 +10,9 @@
 #define REFUSED_A_TURN 16u
 #define NOTIFY_PAUSE 0.020 /* seconds */
 
-static enum node_result result_from_string(const char *s)
+static void take_notification(struct keeper *k, const struct notify_message *n, usec_t at)
 {
-	for (unsigned i = 0; i < _RESULT_MAX; i++)
-		if (strcmp(node_result_to_string((enum node_result)i), s) == 0)
-			return (enum node_result)i;
-	return RESULT_WATCHDOG;
-}
-
-static void judge(struct keeper *k)
-{
-	const struct probe *p = &k->watchdog.probe;
-	usec_t now = now_usec(), again;
-	enum probe_verdict v = probe_verdict(p, now, &again);
-
-	ev_timer_stop(k->loop, &k->probe_timer);
-	if (v == PROBE_FAILED) {
-		guard_dispatch(k, &(struct guard_input){.event = GUARD_HANG,
-					  .seen = now * NSEC_PER_USEC,
-					  .cause = result_from_string(p->ops->result)});
-		return;
-	}
-	if (again == USEC_INFINITY)
-		return;
-	ev_now_update(k->loop);
-	ev_timer_set(&k->probe_timer, (double)(again > now ? again - now : 0) / USEC_PER_SEC, 0.);
-	ev_timer_start(k->loop, &k->probe_timer);
-}
-
-static bool read_notifications(struct keeper *k, unsigned max, unsigned max_refused);
-
-static void on_probe_timer(_unused_ struct ev_loop *loop, ev_timer *w, _unused_ int revents)
-{
-	struct keeper *k = w->data;
-
-	/* A mark may lie unread in the socket, sent in time, behind whatever else: no hang. */
-	(void)read_notifications(k, NOTIFICATIONS_QUEUED, UINT_MAX);
-	if (k->state == NODE_RUNNING)
-		judge(k);
-}
-
-void listen_probe_start(struct keeper *k)
-{
-	probe_start(&k->watchdog.probe, now_usec());
-	/* Judged in a turn of its own: a period that is over by now would end the node in the
-	 * middle of the caller's work, who would then arm what is going down. */
-	ev_timer_stop(k->loop, &k->probe_timer);
-	ev_timer_set(&k->probe_timer, 0., 0.);
-	ev_timer_start(k->loop, &k->probe_timer);
-}
-
-void listen_probe_stop(struct keeper *k)
-{
-	ev_timer_stop(k->loop, &k->probe_timer);
-}
-
-static void take_notification(struct keeper *k, const struct notify_message *n)
-{
-	struct probe_event e = {.type = PROBE_EVENT_NOTIFY, .at = now_usec(), .notify = n};
+	struct probe_event e = {.type = PROBE_EVENT_NOTIFY, .at = at, .notify = n};
 
 	if (n->has_status) {
 		struct keeper_msg m = {.type = KEEPER_MSG_STATUS};
@@ -89,42 +33,47 @@ static void take_notification(struct keeper *k, const struct notify_message *n)
 		if ((double)n->extend_timeout_usec / USEC_PER_SEC > left)
 			guard_expire_in(k, n->extend_timeout_usec);
 	}
-	probe_event(&k->watchdog.probe, &e);
+	probes_event(k, &e);
 	/* It speaks, so it was executed: that word must not be taken after this one. */
 	if (n->ready && k->state == NODE_START)
 		start_check_exec(k);
 	if (n->ready)
 		guard_dispatch(k, &(struct guard_input){.event = GUARD_READY});
-	/* The timer stands where it would expire without this mark; it looks again then. Only
-	 * what brings the moment nearer needs a look now. */
-	if (k->state == NODE_RUNNING && (n->watchdog_trigger || n->has_watchdog_usec))
-		judge(k);
 }
 
 /* false: there were too many that are to be refused. */
 static bool read_notifications(struct keeper *k, unsigned max, unsigned max_refused)
 {
 	struct notify_message n;
+	struct notify_peers p = {.access = k->unit->notify_access};
 	unsigned refused = 0;
-	pid_t sender = 0;
 
 	for (unsigned i = 0; i < max && k->notify_fd >= 0; i++) {
-		int r = notify_receive(k->notify_fd, k->main_pid, &n, &sender);
+		int r;
+
+		p.active = k->main_pid; /* what was read may have changed it */
+		p.session = k->group;
+		r = notify_receive(k->notify_fd, &p, &n);
 
 		if (r < 0)
 			break;
 		if (r == 0) {
 			log_node(LOG_DEBUG, k->unit->id, "notification of process %d refused",
-				sender);
+				p.sender);
 			if (++refused >= max_refused)
 				return false;
 		} else if (k->main_pid > 0 && !k->done) {
 			/* A worker that says so speaks of itself, and must not end the guarding. */
-			n.stopping = n.stopping && sender == k->main_pid;
-			take_notification(k, &n);
+			n.stopping = n.stopping && p.sender == k->main_pid;
+			take_notification(k, &n, p.at);
 		}
 	}
 	return true;
+}
+
+void listen_read_all(struct keeper *k)
+{
+	(void)read_notifications(k, NOTIFICATIONS_QUEUED, UINT_MAX);
 }
 
 static void on_notify(struct ev_loop *loop, ev_io *w, _unused_ int revents)
@@ -132,8 +81,11 @@ static void on_notify(struct ev_loop *loop, ev_io *w, _unused_ int revents)
 	struct keeper *k = w->data;
 
 	/* Any user may send, and who he is costs a walk through /proc in a real-time process. */
-	if (read_notifications(k, NOTIFICATIONS_A_TURN, REFUSED_A_TURN))
+	if (read_notifications(k, NOTIFICATIONS_A_TURN, REFUSED_A_TURN)) {
+		if (k->probes.news)
+			probes_judge(k);
 		return;
+	}
 	ev_io_stop(loop, w);
 	ev_timer_set(&k->notify_pause, NOTIFY_PAUSE, 0.);
 	ev_timer_start(loop, &k->notify_pause);
@@ -234,10 +186,9 @@ void listen_init(struct keeper *k)
 {
 	ev_io_init(&k->control_io, on_control, k->control_fd, EV_READ);
 	ev_io_init(&k->notify_io, on_notify, MAX2(k->notify_fd, 0), EV_READ);
-	ev_init(&k->probe_timer, on_probe_timer);
 	ev_init(&k->notify_pause, on_notify_pause);
 	k->notify_pause.data = k;
-	k->control_io.data = k->notify_io.data = k->probe_timer.data = k;
+	k->control_io.data = k->notify_io.data = k;
 	ev_io_start(k->loop, &k->control_io);
 	if (k->notify_fd >= 0)
 		ev_io_start(k->loop, &k->notify_io);

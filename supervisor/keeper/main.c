@@ -234,7 +234,9 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	open_notify(k, o);
 	report_init(&k->report, k->loop, k->control_fd);
 	arm_init(&k->arm, k);
-	watchdog_init(&k->watchdog, k->unit->watchdog_usec);
+	r = probes_init(k);
+	if (r < 0)
+		return r;
 	guard_init(k);
 	start_init(k);
 	set_signals(k);
@@ -250,6 +252,7 @@ static void keeper_done(struct keeper *k)
 		(void)unlink(k->notify_path);
 		close(k->notify_fd);
 	}
+	probes_done(k);
 	spawned_close(&k->spawned);
 	spawn_plan_free(k->plan);
 	if (k->loop)

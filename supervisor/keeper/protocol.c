@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "config/probe.h"
+
 /* A kernel default socket buffer takes dozens of these; PID 1 keeps two on its stack. */
 _Static_assert(sizeof(struct keeper_msg) <= 1024, "keeper_msg has grown out of hand");
 
@@ -46,11 +48,19 @@ static const char *const twin_state_names[_TWIN_STATE_MAX] = {
 	[TWIN_FAILED] = "failed",
 };
 
+static const char *const probe_stage_names[_STAGE_MAX] = {
+	[STAGE_ALIVE] = "alive",
+	[STAGE_STARVED] = "starved",
+	[STAGE_SUSPECT] = "suspect",
+	[STAGE_FAILED] = "failed",
+};
+
 static const char *const keeper_msg_names[_KEEPER_MSG_MAX] = {
 	[KEEPER_MSG_STATE] = "state",
 	[KEEPER_MSG_STATUS] = "status",
 	[KEEPER_MSG_TWIN] = "twin",
 	[KEEPER_MSG_FAILOVER] = "failover",
+	[KEEPER_MSG_PROBE] = "probe",
 	[KEEPER_MSG_REPLY] = "reply",
 	[KEEPER_REQ_STOP] = "stop",
 	[KEEPER_REQ_CHECKPOINT] = "checkpoint",
@@ -83,6 +93,11 @@ const char *node_result_to_string(enum node_result r)
 const char *twin_state_to_string(enum twin_state s)
 {
 	return NAME_OF(twin_state_names, s);
+}
+
+const char *probe_stage_to_string(enum probe_stage s)
+{
+	return NAME_OF(probe_stage_names, s);
 }
 
 const char *keeper_msg_type_to_string(enum keeper_msg_type t)
@@ -139,6 +154,11 @@ static int check_msg(struct keeper_msg *m)
 		terminate(m->failover.fault);
 		if ((unsigned)m->failover.cause >= _RESULT_MAX || !is_bool(&m->failover.cold) ||
 			!is_bool(&m->failover.ok))
+			return -EBADMSG;
+		return 0;
+	case KEEPER_MSG_PROBE:
+		terminate(m->probe.detail);
+		if ((unsigned)m->probe.stage >= _STAGE_MAX || m->probe.index > PROBES_MAX)
 			return -EBADMSG;
 		return 0;
 	case KEEPER_MSG_REPLY:

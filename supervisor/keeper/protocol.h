@@ -22,7 +22,7 @@
 #include "config/clock.h"
 #include "config/macro.h"
 
-#define KEEPER_PROTOCOL_VERSION 3u
+#define KEEPER_PROTOCOL_VERSION 4u
 #define KEEPER_TEXT_MAX 256
 #define KEEPER_GENERATIONS_MAX 8
 
@@ -67,12 +67,23 @@ const char *node_result_to_string(enum node_result r); /* "success" "exit-code" 
 enum twin_state { TWIN_NONE, TWIN_ARMING, TWIN_ARMED, TWIN_SWAPPING, TWIN_FAILED, _TWIN_STATE_MAX };
 const char *twin_state_to_string(enum twin_state s);
 
+/* What has become of a probe's trust in the node. */
+enum probe_stage {
+	STAGE_ALIVE,   /* well (again) */
+	STAGE_STARVED, /* it seemed to fail and could not have done better: given more time */
+	STAGE_SUSPECT, /* the soft stage */
+	STAGE_FAILED,
+	_STAGE_MAX
+};
+const char *probe_stage_to_string(enum probe_stage s); /* "alive" "starved" ... */
+
 enum keeper_msg_type {
 	/* keeper to supervisor */
 	KEEPER_MSG_STATE,    /* .state: sent at every change of it */
 	KEEPER_MSG_STATUS,   /* .text: STATUS= of sd_notify */
 	KEEPER_MSG_TWIN,     /* .twin: after every checkpoint, drop, skip */
 	KEEPER_MSG_FAILOVER, /* .failover */
+	KEEPER_MSG_PROBE,    /* .probe: at every change of its stage */
 	KEEPER_MSG_REPLY,    /* .reply: to a request that carries a serial */
 	/* supervisor to keeper */
 	KEEPER_REQ_STOP,       /* KillSignal=, TimeoutStopSec=, SIGKILL; then exit */
@@ -119,6 +130,12 @@ struct keeper_failover_report {
 	char detail[KEEPER_TEXT_MAX]; /* what could not be kept; why no twin was usable */
 	char fault[KEEPER_TEXT_MAX];  /* fault_format(); "" for what came from outside */
 };
+struct keeper_probe_report {
+	unsigned index; /* 0: the watchdog; else the unit's probe with that number less one */
+	enum probe_stage stage;
+	unsigned n_starved; /* of all probes, since the keeper began */
+	char detail[KEEPER_TEXT_MAX];
+};
 struct keeper_reply {
 	int error; /* 0 or negative errno */
 	char text[KEEPER_TEXT_MAX];
@@ -131,6 +148,7 @@ struct keeper_msg {
 		struct keeper_state_report state;
 		struct keeper_twin_report twin;
 		struct keeper_failover_report failover;
+		struct keeper_probe_report probe;
 		struct keeper_reply reply;
 		char text[KEEPER_TEXT_MAX];
 		int signal;

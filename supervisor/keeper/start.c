@@ -15,7 +15,7 @@ static void new_run(struct keeper *k)
 	k->next_pre = 0;
 	k->traced = k->executed = k->leaving = k->no_swap = false;
 	k->ladder = (struct ladder){0};
-	watchdog_init(&k->watchdog, k->unit->watchdog_usec);
+	probes_reset(k);
 	arm_forget(&k->arm);
 }
 

@@ -151,6 +151,20 @@ void twin_forget(struct twin_engine *e);
 void twin_drop_all(struct twin_engine *e);
 int twin_kill(struct twin_engine *e, int sig); /* to the active */
 
+/*
+ * Where the threads of the active are now, at one moment: it is stopped for that, some 30 us a
+ * thread, and goes on as after a checkpoint. At most max threads; -EAGAIN: a thread was at a stop
+ * of its own, try again. The bytes are what ptrace calls NT_PRSTATUS.
+ */
+#define TWIN_REGISTERS_MAX 320
+struct twin_registers {
+	pid_t tid;
+	uint32_t len;
+	uint8_t data[TWIN_REGISTERS_MAX];
+};
+_must_check_ int twin_inspect(
+	struct twin_engine *e, struct twin_registers *list, size_t max, size_t *ret_n);
+
 pid_t twin_active_pid(const struct twin_engine *e); /* 0: none */
 unsigned twin_count(const struct twin_engine *e);
 pid_t twin_pid(const struct twin_engine *e, unsigned generation); /* 0: none */

@@ -166,7 +166,8 @@ static void unknown_sections(void **state _unused_)
 	assert_int_equal(l.diags.n, 2);
 	expect_diag(&l.diags.items[0], DIAG_ERROR, 3, NULL, "unknown section");
 	assert_string_equal(l.diags.items[0].section, "Socket");
-	assert_string_equal(l.diags.items[0].allowed, "[Unit], [Service], [Install], [Twin], [Failover], [Probe NAME]");
+	assert_string_equal(l.diags.items[0].allowed,
+		"[Unit], [Service], [Install], [Twin], [Failover], [Probe NAME]");
 	expect_diag(&l.diags.items[1], DIAG_ERROR, 6, NULL, "unknown section");
 	done(&l);
 }

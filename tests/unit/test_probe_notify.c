@@ -202,38 +202,141 @@ static void test_receive(void **state)
 {
 	struct room *r = *state;
 	struct notify_message m;
-	pid_t pid, sender;
+	struct notify_peers p = {.access = NOTIFY_ALL};
+	usec_t before = now_usec(), after;
 
-	assert_int_equal(notify_receive(r->fd, 1, &m, &sender), -EAGAIN);
-	pid = send_as(r, geteuid(), "READY=1", -1);
-	reap(pid);
-	assert_int_equal(notify_receive(r->fd, pid, &m, &sender), 1);
-	assert_int_equal(sender, pid);
+	assert_int_equal(notify_receive(r->fd, &p, &m), -EAGAIN);
+	p.active = send_as(r, geteuid(), "READY=1", -1);
+	reap(p.active);
+	after = now_usec();
+	usleep(20000);
+	assert_int_equal(notify_receive(r->fd, &p, &m), 1);
+	assert_int_equal(p.sender, p.active);
 	assert_true(m.ready);
+	/* when it was sent, not when it was read; the two clocks are read one after the other */
+	assert_true(p.at + 2000 >= before && p.at <= after + 2000);
+}
+
+/* A process in a session of its own that has sent, and lives until the pipe is closed. */
+static pid_t send_and_stay(const struct room *r, int *ret_end)
+{
+	int stay[2];
+	pid_t pid;
+
+	assert_int_equal(pipe2(stay, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		char c;
+		close(stay[1]);
+		setsid();
+		struct sockaddr_un to = {.sun_family = AF_UNIX};
+		strcpy(to.sun_path, r->path);
+		sendto(socket(AF_UNIX, SOCK_DGRAM, 0), "WATCHDOG=1", 10, 0, (struct sockaddr *)&to,
+			sizeof(to));
+		_exit(read(stay[0], &c, 1) != 0);
+	}
+	close(stay[0]);
+	*ret_end = stay[1];
+	return pid;
+}
+
+static int receive(const struct room *r, struct notify_peers *p, struct notify_message *m)
+{
+	assert_int_equal(poll(&(struct pollfd){.fd = r->fd, .events = POLLIN}, 1, 5000), 1);
+	return notify_receive(r->fd, p, m);
 }
 
 static void test_strangers_are_refused(void **state)
 {
 	struct room *r = *state;
 	struct notify_message m;
-	pid_t pid, sender;
+	struct notify_peers p = {.access = NOTIFY_ALL, .active = INT_MAX};
+	pid_t pid;
 
 	if (geteuid() != 0)
 		skip();
 	pid = send_as(r, 65534, "READY=1", -1);
 	reap(pid);
-	assert_int_equal(notify_receive(r->fd, getpid() + 100000, &m, &sender), 0);
-	assert_int_equal(sender, pid);
+	assert_int_equal(notify_receive(r->fd, &p, &m), 0);
+	assert_int_equal(p.sender, pid);
 	/* the same user, but it is the active */
 	pid = send_as(r, 65534, "READY=1", -1);
 	reap(pid);
-	assert_int_equal(notify_receive(r->fd, pid, &m, &sender), 1);
+	p.active = pid;
+	assert_int_equal(notify_receive(r->fd, &p, &m), 1);
 	/* or below it, and still there to be looked up */
+	p.active = getpid();
 	pid = send_as(r, 65534, "WATCHDOG=1", -1);
 	assert_int_equal(poll(&(struct pollfd){.fd = r->fd, .events = POLLIN}, 1, 5000), 1);
-	assert_int_equal(notify_receive(r->fd, getpid(), &m, &sender), 1);
+	assert_int_equal(notify_receive(r->fd, &p, &m), 1);
 	assert_true(m.watchdog);
 	reap(pid);
+	/* root out of a script, gone already */
+	p.active = INT_MAX;
+	reap(send_as(r, 0, "WATCHDOG=1", -1));
+	assert_int_equal(notify_receive(r->fd, &p, &m), 1);
+}
+
+/* Another node of the same user, root even: its marks are not this node's. */
+static void test_neighbours_are_refused(void **state)
+{
+	struct room *r = *state;
+	struct notify_message m;
+	struct notify_peers p = {.access = NOTIFY_ALL, .active = INT_MAX, .session = INT_MAX};
+	int end;
+	pid_t pid = send_and_stay(r, &end);
+
+	assert_int_equal(receive(r, &p, &m), 0);
+	assert_int_equal(p.sender, pid);
+	close(end);
+	reap(pid);
+}
+
+/* A child whose parent has gone is known by its session. */
+static void test_session_is_the_nodes(void **state)
+{
+	struct room *r = *state;
+	struct notify_message m;
+	struct notify_peers p = {.access = NOTIFY_ALL, .active = INT_MAX};
+	int end;
+	pid_t pid = send_and_stay(r, &end);
+
+	p.session = pid;
+	assert_int_equal(receive(r, &p, &m), 1);
+	assert_true(m.watchdog);
+	close(end);
+	reap(pid);
+}
+
+static void test_access(void **state)
+{
+	struct room *r = *state;
+	struct notify_message m;
+	struct notify_peers p = {.access = NOTIFY_MAIN, .active = getpid()};
+
+	reap(send_as(r, geteuid(), "READY=1", -1)); /* a child, gone */
+	assert_int_equal(notify_receive(r->fd, &p, &m), 0);
+	p.active = send_as(r, geteuid(), "READY=1", -1);
+	reap(p.active);
+	assert_int_equal(notify_receive(r->fd, &p, &m), 1);
+	p.access = NOTIFY_NONE;
+	p.active = send_as(r, geteuid(), "READY=1", -1);
+	reap(p.active);
+	assert_int_equal(notify_receive(r->fd, &p, &m), 0);
+}
+
+static void test_marks(_unused_ void **state)
+{
+	struct notify_message m = parse("TWIN_MARK=grab\nWATCHDOG=1\nTWIN_MARK=a/b\nTWIN_MARK=\n"
+					"TWIN_MARK=123456789012345678901234567890123");
+
+	assert_int_equal(m.n_marks, 2);
+	assert_string_equal(m.marks[0], "grab");
+	assert_string_equal(m.marks[1], "a/b");
+	m = parse("TWIN_MARK=1\nTWIN_MARK=2\nTWIN_MARK=3\nTWIN_MARK=4\nTWIN_MARK=5\n"
+		  "TWIN_MARK=6\nTWIN_MARK=7\nTWIN_MARK=8\nTWIN_MARK=9");
+	assert_int_equal(m.n_marks, NOTIFY_MARKS_MAX);
 }
 
 /* sd_notify_barrier(3) waits for its descriptor to be closed. */
@@ -241,14 +344,14 @@ static void test_descriptors_are_closed(void **state)
 {
 	struct room *r = *state;
 	struct notify_message m;
-	pid_t sender;
+	struct notify_peers peers = {.access = NOTIFY_ALL};
 	int p[2];
 
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
 	reap(send_as(r, geteuid(), "BARRIER=1", p[1]));
 	close(p[1]);
 	assert_int_equal(poll(&(struct pollfd){.fd = p[0]}, 1, 0), 0);
-	assert_int_equal(notify_receive(r->fd, 1, &m, &sender), 1);
+	assert_int_equal(notify_receive(r->fd, &peers, &m), 1);
 	assert_int_equal(poll(&(struct pollfd){.fd = p[0]}, 1, 0), 1);
 	close(p[0]);
 }
@@ -258,13 +361,13 @@ static void test_long_datagram(void **state)
 	struct room *r = *state;
 	struct notify_message m;
 	char text[NOTIFY_DATAGRAM_MAX + 100];
-	pid_t sender;
+	struct notify_peers peers = {.access = NOTIFY_ALL};
 
 	memset(text, 'x', sizeof(text));
 	memcpy(text, "READY=1\n", 8);
 	text[sizeof(text) - 1] = '\0';
 	reap(send_as(r, geteuid(), text, -1));
-	assert_int_equal(notify_receive(r->fd, 1, &m, &sender), 0);
+	assert_int_equal(notify_receive(r->fd, &peers, &m), 0);
 }
 
 static void test_descendants(_unused_ void **state)
@@ -285,8 +388,12 @@ int main(void)
 		cmocka_unit_test(test_random_bytes),
 		cmocka_unit_test(test_path),
 		cmocka_unit_test(test_descendants),
+		cmocka_unit_test(test_marks),
 		cmocka_unit_test_setup_teardown(test_receive, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strangers_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_neighbours_are_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_session_is_the_nodes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_access, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_descriptors_are_closed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_datagram, setup, teardown),
 	};

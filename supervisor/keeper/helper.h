@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Programs of ours that stand beside the keeper's own (in a build folder as where they are
+ * installed) and do for it what takes time. They are ordinary processes: no real-time priority,
+ * no locked memory, no protection from the OOM killer.
+ */
+#include <sys/types.h>
+
+#include "config/macro.h"
+
+#define HELPER_FD 3 /* what is handed on has this number there */
+
+/* argv[0] is put in. Returns the pid, whose end comes as a TWIN_EVENT_CHILD, or negative errno.
+ * The caller waits until the program is loaded, and no longer. fd -1: none. */
+_must_check_ pid_t helper_spawn(const char *program, char *const *argv, int fd);
