@@ -19,6 +19,16 @@ const char *const unit_type_names[_UNIT_TYPE_MAX] = {
 	[UNIT_NOTIFY] = "notify",
 };
 
+const char *const unit_takeover_names[_TAKEOVER_MAX] = {
+	[TAKEOVER_AUTO] = "auto",
+	[TAKEOVER_RECLAIM] = "reclaim",
+	[TAKEOVER_IN_PLACE] = "in-place",
+};
+const char *const unit_children_names[_CHILDREN_MAX] = {
+	[CHILDREN_KEEP] = "keep",
+	[CHILDREN_KILL] = "kill",
+	[CHILDREN_REFUSE] = "refuse",
+};
 const char *const unit_restart_names[_RESTART_MAX] = {
 	[RESTART_NO] = "no",
 	[RESTART_ON_SUCCESS] = "on-success",
@@ -120,6 +130,10 @@ const struct setting settings[] = {
 	  .allowed = "a whole number from 1 to 8" },
 	{ "Twin", "QuietWindow", set_time, FIELD(twin.quiet_window), .how = TIME_FINITE,
 	  .allowed = TIME_TEXT ", not infinity" },
+	{ "Twin", "Takeover", set_enum, FIELD(twin.takeover), .words = unit_takeover_names,
+	  .max = _TAKEOVER_MAX, .allowed = "auto, reclaim, in-place" },
+	{ "Twin", "Children", set_enum, FIELD(twin.children), .words = unit_children_names,
+	  .max = _CHILDREN_MAX, .allowed = "keep, kill, refuse" },
 
 	{ "Failover", "StableSec", set_time, FIELD(failover.stable), .how = TIME_FINITE,
 	  .allowed = TIME_TEXT ", not infinity" },

@@ -122,11 +122,18 @@ struct failover_settings {
 /* The rule for failovers of node; never NULL. */
 const struct dependency_rule *unit_dependency_rule(const struct unit *u, const char *node);
 
+enum takeover { TAKEOVER_AUTO, TAKEOVER_RECLAIM, TAKEOVER_IN_PLACE, _TAKEOVER_MAX };
+enum children_policy { CHILDREN_KEEP, CHILDREN_KILL, CHILDREN_REFUSE, _CHILDREN_MAX };
+
 struct twin_settings {
-	bool enabled;         /* Enabled=, default yes */
-	usec_t interval;      /* Interval=, default 1s, at least 5ms, finite */
-	unsigned generations; /* Generations=, 1 to 8, default 1 */
-	usec_t quiet_window;  /* QuietWindow=, how long to look for a quiet moment, default 20ms */
+	bool enabled;           /* Enabled=, default yes */
+	usec_t interval;        /* Interval=, default 1s, at least 5ms, finite */
+	unsigned generations;   /* Generations=, 1 to 8, default 1 */
+	enum takeover takeover; /* Takeover=, default auto */
+	/* Children=, default keep: what becomes of child processes where the node itself had to
+	 * end, so that the twin is no parent of theirs any more. */
+	enum children_policy children;
+	usec_t quiet_window; /* QuietWindow=, how long to look for a quiet moment, default 20ms */
 };
 
 struct unit {

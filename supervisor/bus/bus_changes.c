@@ -85,7 +85,7 @@ static void diff_twin(struct names *names, struct bus_view *v, const struct node
 	TELL(names, v->failover_at, n->last_failover.at, "LastFailoverTimestamp",
 		"LastFailoverTimestampMonotonic", "LastFailoverCause", "LastFailoverResult",
 		"LastFailoverLatencyUSec", "LastFailoverRollbackUSec", "LastFailoverGeneration",
-		"LastFailoverDetail", "LastFailoverFault");
+		"LastFailoverDetail", "LastFailoverWay", "LastFailoverFault");
 }
 
 static bool is_failed(const struct node *n)

@@ -29,6 +29,7 @@
 	X(LastFailoverRollbackUSec, U64, EMITS, n->last_failover.rollback)                         \
 	X(LastFailoverGeneration, U32, EMITS, n->last_failover.generation)                         \
 	X(LastFailoverDetail, TEXT, EMITS, n->last_failover.detail)                                \
+	X(LastFailoverWay, TEXT, EMITS, n->last_failover.way)                                      \
 	X(LastFailoverFault, TEXT, EMITS, n->last_failover.fault)
 /* clang-format on */
 

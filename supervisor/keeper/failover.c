@@ -168,7 +168,8 @@ static void add_number(struct fields *f, const char *key, unsigned long long v)
 	add_text(f, key, f->text[f->n_text++]);
 }
 
-static void log_failover(struct keeper *k, const struct keeper_failover_report *r, uint64_t address)
+static void log_failover(struct keeper *k, const struct keeper_failover_report *r, uint64_t address,
+	const char *why_way)
 {
 	const char *sig = r->signal ? sigabbrev_np(r->signal) : NULL;
 	struct fields f = {.n = 0};
@@ -182,6 +183,8 @@ static void log_failover(struct keeper *k, const struct keeper_failover_report *
 	add_number(&f, "OLD_PID", (unsigned)r->old_pid);
 	add_number(&f, "NEW_PID", (unsigned)r->new_pid);
 	if (!r->cold) {
+		add_text(&f, "WAY", r->way);
+		add_text(&f, "WHY_THIS_WAY", why_way ? why_way : "");
 		add_number(&f, "GENERATION", r->generation);
 		add_number(&f, "THREADS", r->n_threads);
 		add_number(&f, "FDS_CLOSED", r->fds_closed);
@@ -283,6 +286,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	};
 
 	describe_loss(s, r.detail);
+	snprintf(r.way, sizeof(r.way), "%s", twin_way_to_string(s->way));
 	note_fault(k, a, s->new_pid, r.fault);
 	k->main_pid = s->new_pid;
 	k->leaving = false;
@@ -293,7 +297,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	note_prevented_end(k, in);
 	/* What was said before that moment was said by the dead. */
 	probes_start(k, (s->begun + s->latency) / NSEC_PER_USEC);
-	log_failover(k, &r, in->address);
+	log_failover(k, &r, in->address, s->why);
 	event_fd_tell(&k->event_fd, &r);
 	send_failover(k, &r);
 	report_reply(&k->report, in->serial, 0, "twin took over");
@@ -329,7 +333,7 @@ void failover_cold_over(struct keeper *k, bool ok)
 	r->latency = now_nsec() - k->cold_seen;
 	/* A node that had no twin, and is not to be restarted, has simply failed. */
 	if (ok || (k->cold_tried && k->want_up)) {
-		log_failover(k, r, 0);
+		log_failover(k, r, 0, NULL);
 		send_failover(k, r);
 	}
 	*r = (struct keeper_failover_report){0};

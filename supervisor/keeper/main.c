@@ -208,6 +208,16 @@ static void open_notify(struct keeper *k, const struct options *o)
 
 static int keeper_init(struct keeper *k, const struct options *o)
 {
+	static const enum twin_way ways[_TAKEOVER_MAX] = {
+		[TAKEOVER_AUTO] = TWIN_WAY_AUTO,
+		[TAKEOVER_RECLAIM] = TWIN_WAY_RECLAIM,
+		[TAKEOVER_IN_PLACE] = TWIN_WAY_IN_PLACE,
+	};
+	static const enum twin_children children[_CHILDREN_MAX] = {
+		[CHILDREN_KEEP] = TWIN_CHILDREN_KEEP,
+		[CHILDREN_KILL] = TWIN_CHILDREN_KILL,
+		[CHILDREN_REFUSE] = TWIN_CHILDREN_REFUSE,
+	};
 	struct twin_config config = {.freeze_deadline = FREEZE_DEADLINE};
 	int r;
 
@@ -226,6 +236,8 @@ static int keeper_init(struct keeper *k, const struct options *o)
 		return -ENOMEM;
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): read_unit() has set it. */
 	config.generations = MIN2(MAX2(k->unit->twin.generations, 1u), TWIN_GENERATIONS_MAX);
+	config.way = ways[k->unit->twin.takeover];
+	config.children = children[k->unit->twin.children];
 	r = twin_engine_new(&config, &k->engine);
 	if (r < 0) {
 		log_node(LOG_ERR, o->id, "cannot make the twin engine: %s", strerror(-r));

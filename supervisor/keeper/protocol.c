@@ -152,6 +152,7 @@ static int check_msg(struct keeper_msg *m)
 	case KEEPER_MSG_FAILOVER:
 		terminate(m->failover.detail);
 		terminate(m->failover.fault);
+		m->failover.way[sizeof(m->failover.way) - 1] = '\0';
 		if ((unsigned)m->failover.cause >= _RESULT_MAX || !is_bool(&m->failover.cold) ||
 			!is_bool(&m->failover.ok))
 			return -EBADMSG;

@@ -127,6 +127,7 @@ struct keeper_failover_report {
 	unsigned n_threads;
 	unsigned fds_closed, fds_replaced, epoll_changes, offsets_restored;
 	unsigned streams_kept, streams_moved, streams_torn;
+	char way[12];                 /* in which a twin took over: twin_way_to_string() */
 	char detail[KEEPER_TEXT_MAX]; /* what could not be kept; why no twin was usable */
 	char fault[KEEPER_TEXT_MAX];  /* fault_format(); "" for what came from outside */
 };

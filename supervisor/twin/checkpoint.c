@@ -256,13 +256,6 @@ static bool pid_stays_in_use(struct twin_engine *e, const struct twin *w)
 static void note_losses(struct twin_engine *e, struct twin *w)
 {
 	w->in_place.pid_in_use = pid_stays_in_use(e, w);
-	if (w->in_place.pid_in_use && !w->in_place.fit)
-		note_loss(w, "its pid (in use by its group or session): no twin");
-	else if (w->in_place.pid_in_use)
-		note_loss(
-			w, "everything if it is killed: its group or session keeps its pid in use");
-	else if (w->in_place.n_children > 0)
-		note_loss(w, "its children (they go on, and wait() will not find them)");
 	if (e->pending_incomplete)
 		note_loss(w, "some pending signals");
 	if (e->timers.incomplete || e->leader_calls.full)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -37,6 +38,9 @@ int twin_engine_new(const struct twin_config *config, struct twin_engine **ret)
 	if (!e)
 		return -ENOMEM;
 	e->config = *config;
+	/* Orphans must be reaped for the numbers they keep in use. */
+	if (config->children == TWIN_CHILDREN_KILL)
+		(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (e->config.generations < 1 || e->config.generations > TWIN_GENERATIONS_MAX) {
 		free(e);
 		return -EINVAL;

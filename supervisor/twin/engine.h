@@ -21,6 +21,7 @@
 
 #include "supervisor/base/wait_status.h"
 #include "supervisor/twin/arch/arch.h"
+#include "supervisor/twin/children.h"
 #include "supervisor/twin/files.h"
 #include "supervisor/twin/inplace.h"
 #include "supervisor/twin/locked.h"
@@ -169,6 +170,12 @@ struct deferred {
 	int raw;
 };
 
+#define DESCENDANTS_MAX 512
+struct descendant {
+	pid_t pid;
+	uint64_t started; /* a number may be somebody else's later */
+};
+
 struct scratch_left {
 	uint64_t code, data;
 	size_t code_len, data_len;
@@ -254,6 +261,8 @@ struct twin_engine {
 	struct inplace *in_place;
 	bool in_place_last; /* that was the last swap, and no checkpoint since */
 	char in_place_failed[TWIN_REASON_MAX];
+	struct descendant descendants[DESCENDANTS_MAX]; /* of the swap under way (children.c) */
+	unsigned n_descendants;
 	uint8_t *image; /* built here, then written into the twin */
 	size_t image_size;
 	char reason[TWIN_REASON_MAX];

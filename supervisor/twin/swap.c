@@ -220,6 +220,7 @@ static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_sw
 	int r;
 
 	handle_deferred(e);
+	children_note(e);
 	if (!e->ended) {
 		r = reap_active(e);
 		if (r < 0)
@@ -228,11 +229,13 @@ static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_sw
 	swap->reaped = now_nsec() - swap->begun;
 	if (w->pid == 0)
 		return engine_fail(e, -ESRCH, "the twin has ended");
-	if (e->config.refuse_children && w->in_place.n_children > 0)
-		return engine_fail(e, -ECHILD, "it had children, and Children=refuse");
-	r = swap_reconcile(e, w, swap);
+	r = children_settle(e, w, swap);
+	if (r == 0)
+		r = swap_reconcile(e, w, swap);
 	if (r == 0)
 		r = rebuild_run(e, w);
+	if (r == -EEXIST && w->in_place.pid_in_use)
+		return engine_fail(e, r, "pid %d is still in use by its group or session", e->pid);
 	return r;
 }
 
@@ -244,7 +247,6 @@ static int swap_in_place(struct twin_engine *e, struct twin *w, struct twin_swap
 	swap->way = TWIN_WAY_IN_PLACE;
 	r = inplace_run(e, w, swap);
 	if (r < 0) { /* the twin is unharmed */
-		snprintf(fresh.lost, sizeof(fresh.lost), "%s", w->lost);
 		*swap = fresh;
 		snprintf(e->in_place_failed, sizeof(e->in_place_failed), "in place: %.200s",
 			e->reason);
@@ -271,15 +273,14 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	swap.begun = e->fault_seen ? e->fault_seen : now_nsec();
 	swap.n_threads = w->n_threads;
 	swap.rollback = swap.begun - w->at;
+	snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
 	why = why_in_place(e, w, &swap.why);
 	if (why) {
 		swap.why = why;
 		r = swap_in_place(e, w, &swap);
 	}
-	if (r < 0) {
-		snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
+	if (r < 0)
 		r = swap_by_reclaim(e, w, &swap);
-	}
 	drop_old_events(e);
 	if (r < 0) {
 		/* One that ended by itself has left its place. */

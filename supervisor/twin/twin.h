@@ -66,11 +66,20 @@ enum twin_way {
 };
 const char *twin_way_to_string(enum twin_way w);
 
+/* What becomes of child processes where the active itself ends (reclaim), so that the twin cannot
+ * be their parent. In place they stay what they are. */
+enum twin_children {
+	TWIN_CHILDREN_KEEP,   /* they go on, and are named among what was lost */
+	TWIN_CHILDREN_KILL,   /* killed with all their descendants, before the twin runs; the caller
+			       * becomes a subreaper for it (prctl(2)) */
+	TWIN_CHILDREN_REFUSE, /* no twin then: twin_swap() fails */
+};
+
 struct twin_config {
 	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
 	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
 	enum twin_way way;      /* which to prefer */
-	bool refuse_children;   /* no reclaim of a process that has children: twin_swap() fails */
+	enum twin_children children;
 };
 
 struct twin_checkpoint {

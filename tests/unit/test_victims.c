@@ -12,6 +12,7 @@
 enum victim_flag {
 	CHURN = 1,       /* its threads come and go */
 	FREEZE_ONLY = 2, /* what it checks does not survive a swap by its nature */
+	STANDS = 8,      /* has what only a rollback in place keeps */
 	PESTERED = 4,    /* gets signals that are ignored by default, which nobody may notice */
 };
 
@@ -52,6 +53,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "whole_calls", .flags = FREEZE_ONLY},
 	{.name = "seccomp"},
 	{.name = "pending"},
+	{.name = "shell", .flags = STANDS},
 	{.name = "locked_memory", .not_in_place = "no task to work with"},
 	{.name = "kernel_state"},
 	{.name = "owners"},
@@ -115,12 +117,16 @@ static void prefer(struct victim_run *r, bool in_place)
 	twin_prefer_way(r->e, in_place ? TWIN_WAY_IN_PLACE : TWIN_WAY_RECLAIM);
 }
 
-static bool die_somehow(struct victim_run *r)
+static bool die_somehow(struct victim_run *r, const struct victim_kind *kind)
 {
-	static const int signals[] = {SIGSEGV, SIGKILL, SIGABRT, SIGTERM};
+	static const int signals[] = {SIGSEGV, SIGABRT, SIGTERM, SIGKILL};
 	static const enum victim_command commands[] = {
-		VICTIM_ABORT, VICTIM_SEGV, VICTIM_EXIT, VICTIM_EXIT_BY_THREAD};
+		VICTIM_EXIT, VICTIM_EXIT_BY_THREAD, VICTIM_ABORT, VICTIM_SEGV};
+	const bool stands = kind->flags & STANDS;
 	unsigned how = random_below(ELEMENTSOF(signals) + ELEMENTSOF(commands));
+
+	if (stands && (how == 3 || how == 4 || how == 5))
+		how -= 3;
 
 	if (how < ELEMENTSOF(signals))
 		(void)twin_kill(r->e, signals[how]);
@@ -173,7 +179,7 @@ static void swap_many_times(struct victim_run *r, const struct victim_kind *kind
 		if (kind->flags & PESTERED)
 			pester(r);
 		drift();
-		if (!die_somehow(r) || !swap_and_check(r, kind, &tids) || !run_progress(r, 1))
+		if (!die_somehow(r, kind) || !swap_and_check(r, kind, &tids) || !run_progress(r, 1))
 			return;
 	}
 }
@@ -239,6 +245,9 @@ int main(int argc, char **argv)
 		for (enum way w = FROZEN; w < WAYS; w++) {
 			struct test_case *c = &cases[n];
 			if (w != FROZEN && (kinds[i].flags & FREEZE_ONLY))
+				continue;
+			if ((kinds[i].flags & STANDS) && w != FROZEN && w != IN_PLACE &&
+				w != IN_PLACE_CHAINED)
 				continue;
 			*c = (struct test_case){.kind = &kinds[i], .way = w};
 			snprintf(c->name, sizeof(c->name), "%s %s", kinds[i].name, way_names[w]);

@@ -57,6 +57,7 @@ static const struct field {
 	FIELD("LastFailoverRollbackUSec", "t", failover_rollback),
 	FIELD("LastFailoverGeneration", "u", failover_generation),
 	FIELD("LastFailoverDetail", "s", failover_detail),
+	FIELD("LastFailoverWay", "s", failover_way),
 	FIELD("LastFailoverFault", "s", failover_fault),
 #undef FIELD
 };
@@ -289,6 +290,7 @@ void node_info_json_twin(struct json *j, const struct node_info *n)
 	json_uint(j, "rollback_usec", n->failover_rollback);
 	json_uint(j, "generation", n->failover_generation);
 	json_string(j, "detail", n->failover_detail);
+	json_string(j, "way", n->failover_way);
 	json_string(j, "fault", n->failover_fault);
 	json_object_end(j);
 }

@@ -46,6 +46,7 @@ struct node_info {
 	uint64_t cpu_nsec, memory, tasks;
 
 	char *twin_state, *skip_reason, *failover_cause, *failover_result, *failover_detail;
+	char *failover_way;
 	char *failover_fault;
 	int twin_enabled;
 	uint32_t *twin_pids;

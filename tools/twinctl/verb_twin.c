@@ -13,7 +13,8 @@ static void print_failover(const struct node_info *n)
 	printf(" Failovers: %u; last %s: %s, ", n->n_failovers, format_ago(a, n->failover_at),
 		n->failover_cause);
 	if (strcmp(n->failover_result, "success") == 0)
-		printf("swapped in %s, rolled back %s, generation %u\n",
+		printf("swapped%s in %s, rolled back %s, generation %u\n",
+			strcmp(n->failover_way, "in-place") == 0 ? " in place" : "",
 			format_span(l, n->failover_latency), format_span(b, n->failover_rollback),
 			n->failover_generation);
 	else

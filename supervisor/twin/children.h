@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * The child processes of an active that has to end for its twin to take over. They cannot be the
+ * twin's children, and those in its session or group keep its pid in use as a number of theirs.
+ *
+ * Descendants are found while their parents live, by the lists of /proc, and members of the session
+ * and group by their numbers, which fork hands on: so nobody escapes by forking. Who has left
+ * session, group and parents before is on its own.
+ */
+#include "config/macro.h"
+
+struct twin_engine;
+struct twin;
+struct twin_swap;
+
+/* While the active still stands, before anything is done to it: remember its descendants. */
+void children_note(struct twin_engine *e);
+/* By config.children. Refuse: -ECHILD where it had any. Kill: all of them, and waited for until
+ * none is left or a second is over. Called when the active is gone. */
+_must_check_ int children_settle(struct twin_engine *e, struct twin *w, struct twin_swap *ret);
