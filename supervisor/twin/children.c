@@ -110,7 +110,7 @@ static bool is_ours(const struct twin_engine *e, pid_t pid)
 }
 
 /* Everybody who has the pid of the dead as number of group or session. */
-static unsigned kill_members(struct twin_engine *e)
+static unsigned count_members(const struct twin_engine *e, bool and_kill)
 {
 	char buf[8192];
 	unsigned n = 0;
@@ -128,7 +128,7 @@ static unsigned kill_members(struct twin_engine *e)
 				(f.group != e->pid && f.session != e->pid))
 				continue;
 			n++;
-			if (f.state != 'Z')
+			if (and_kill && f.state != 'Z')
 				(void)kill(pid, SIGKILL);
 		}
 	return n;
@@ -171,7 +171,7 @@ static void kill_all(struct twin_engine *e, struct twin_swap *ret)
 	nsec_t until = now_nsec() + PATIENCE;
 	unsigned first = e->n_descendants, left;
 
-	while ((left = kill_descendants(e) + kill_members(e)) > 0 && now_nsec() < until) {
+	while ((left = kill_descendants(e) + count_members(e, true)) > 0 && now_nsec() < until) {
 		first = MAX2(first, left);
 		(void)nanosleep(&pause, NULL);
 		reap(e);
@@ -207,6 +207,10 @@ int children_settle(struct twin_engine *e, struct twin *w, struct twin_swap *ret
 			kill_all(e, ret);
 		return 0;
 	default:
+		if (w->in_place.pid_in_use && count_members(e, false) > 0)
+			return engine_fail(e, -EEXIST,
+				"pid %d is still in use, by members of its group or session",
+				e->pid);
 		if (w->in_place.n_children > 0)
 			name(w, ret);
 		return 0;

@@ -234,8 +234,6 @@ static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_sw
 		r = swap_reconcile(e, w, swap);
 	if (r == 0)
 		r = rebuild_run(e, w);
-	if (r == -EEXIST && w->in_place.pid_in_use)
-		return engine_fail(e, r, "pid %d is still in use by its group or session", e->pid);
 	return r;
 }
 

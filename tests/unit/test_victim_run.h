@@ -49,6 +49,7 @@ struct victim_run {
 };
 
 _unused_ static uint32_t run_seed;
+_unused_ static enum twin_children run_children; /* of runs to begin */
 
 _printf_(2, 3) _unused_ static bool run_fail(struct victim_run *r, const char *fmt, ...)
 {
@@ -220,8 +221,9 @@ _unused_ static void exec_victim(
 _unused_ static bool run_begin(
 	struct victim_run *r, const char *name, unsigned generations, bool swapped)
 {
-	struct twin_config config = {
-		.generations = generations, .freeze_deadline = 500 * 1000 * NSEC_PER_USEC};
+	struct twin_config config = {.generations = generations,
+		.freeze_deadline = 500 * 1000 * NSEC_PER_USEC,
+		.children = run_children};
 	int gate[2], memfd = memfd_create("victim", MFD_CLOEXEC), error;
 	sigset_t child;
 	char c = 0;
@@ -324,8 +326,8 @@ _unused_ static bool run_reap_all(struct victim_run *r)
 	return run_fail(r, "children are left");
 }
 
-/* Ask the victim to stop, unless it failed, and take everything away. */
-_unused_ static void run_end(struct victim_run *r)
+/* Ask the victim to stop, unless it failed. */
+_unused_ static void run_end_of_victim(struct victim_run *r)
 {
 	if (!r->failure[0]) {
 		atomic_store(&r->shared->stop, 1);
@@ -343,10 +345,21 @@ _unused_ static void run_end(struct victim_run *r)
 		(void)run_until(r, r->end.type == TWIN_EVENT_EXITED, "the end by force");
 	}
 	twin_forget(r->e);
+}
+
+/* Take everything away, and tell. */
+_unused_ static void run_finish(struct victim_run *r)
+{
 	run_reap_all(r);
 	twin_engine_free(r->e);
 	munmap(r->shared, sizeof(*r->shared));
 	nftw(r->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 	if (r->failure[0])
 		fail_msg("%s (VICTIM_SEED=%u)", r->failure, run_seed);
+}
+
+_unused_ static void run_end(struct victim_run *r)
+{
+	run_end_of_victim(r);
+	run_finish(r);
 }
