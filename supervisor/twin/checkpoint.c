@@ -178,10 +178,6 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 		if (r < 0)
 			return engine_fail(
 				e, r, "registers of thread %d: %s", t->tid, strerror(-r));
-		if (t->partial.active) {
-			t->mended = true;
-			return engine_fail(e, -EAGAIN, "thread %d completes a broken call", t->tid);
-		}
 		if (!arch_is_native(&t->regs))
 			return engine_fail(e, -ENOTSUP, "thread %d runs 32-bit code", t->tid);
 		why = restart_unsupported(&t->regs);
@@ -192,6 +188,9 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 				e, -ENOTSUP, "thread %d has its system calls dispatched", t->tid);
 		*ret_quiet &= restart_is_blocked(&t->regs);
 		bool changed = restart_mend(e, t, &t->regs, now, false);
+		changed |= partial_begin(e, t, &t->regs);
+		t->wait_then = t->wait;
+		t->partial_then = t->partial;
 		if (capture_rseq(t) || changed) {
 			r = arch_set_regs(t->tid, &t->regs);
 			if (r < 0)

@@ -350,7 +350,7 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 		waits_arm(e);
 		break;
 	case WAIT_SYSCALL_STOP:
-		partial_stop(t);
+		partial_stop(e, t);
 		thread_go_on(t, 0);
 		break;
 	case WAIT_PTRACE_EVENT:

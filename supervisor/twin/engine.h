@@ -26,6 +26,7 @@
 #include "supervisor/twin/inplace.h"
 #include "supervisor/twin/locked.h"
 #include "supervisor/twin/mappings.h"
+#include "supervisor/twin/partial.h"
 #include "supervisor/twin/selfref.h"
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/timers.h"
@@ -43,13 +44,6 @@ struct schedule {
 	uint32_t util_min, util_max;
 };
 
-/* A call that is being completed (partial.c). */
-struct partial_call {
-	bool active, entered;
-	uint64_t done;
-	struct arch_regs regs; /* where it was broken */
-};
-
 /* What only a thread itself can be asked (alike.c). */
 struct self_state {
 	bool known, keyring;
@@ -65,6 +59,7 @@ struct thread {
 	bool mended;               /* in this freeze: its registers are fit to go on with */
 	bool group_stopped;        /* by a signal; the next stop is the end of that */
 	bool expiring;             /* asked because its wait is over */
+	bool settled;              /* at a system-call-stop, but as if in user mode */
 	struct wait_event stop;    /* where stopped */
 	bool tid_addr_known;
 	uint64_t tid_addr;
@@ -84,6 +79,8 @@ struct thread {
 	struct sleep_look look;
 	struct partial_call partial;
 	/* of the freeze under way */
+	struct wait_record wait_then;
+	struct partial_call partial_then;
 	struct arch_regs regs;
 	struct arch_xstate xstate;
 	uint64_t sigmask;
@@ -108,6 +105,8 @@ struct twin_thread {
 	uint64_t rseq, rseq_len, rseq_sig;
 	uint8_t rseq_now[32]; /* in place: what the kernel has written there meanwhile */
 	bool stands;          /* in place: it is there already */
+	struct partial_call partial;
+	uint64_t frame_at;
 };
 
 /* Between a CPU's scheduler clock and CLOCK_MONOTONIC. */
@@ -240,6 +239,7 @@ struct twin_engine {
 	int timer_fd; /* readable when the next deadline of a wait has come */
 	nsec_t next_deadline;
 	uint32_t marks;
+	uint64_t partials;
 	struct sleep_clock sleep_clock;
 	struct steering steering;
 	/* Looks outside of freezes; files_now and streams_now serve the swap as well. */
@@ -349,13 +349,6 @@ _must_check_ int inject_input(struct injection *in, long nr, uint64_t args[6], u
 void inject_end(struct injection *in);
 _must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
 
-/* partial.c */
-bool partial_is(const struct twin_engine *e, const struct arch_regs *r);
-/* At the thaw of a thread that stands with these registers: send it back where that is due. */
-void partial_begin(struct twin_engine *e, struct thread *t, const struct arch_regs *r);
-void partial_stop(struct thread *t);   /* at a system-call-stop */
-void partial_signal(struct thread *t); /* before a signal with a handler is delivered */
-
 /* restart.c */
 /* Make the interruption of a stopped thread with these registers invisible when it goes on; true
  * if they changed. by_user: it was stopped by a signal, and after that -EINTR is as it should be.
@@ -364,11 +357,20 @@ bool restart_mend(
 	struct twin_engine *e, struct thread *t, struct arch_regs *r, nsec_t now, bool by_user);
 /* The same at a stop of one thread alone. */
 void restart_mend_stopped(struct twin_engine *e, struct thread *t, bool by_user);
-/* For a mended thread: the registers with which another task (or this one, out of its call) makes
- * the interrupted call again, and what is to be given to waits_adopt() when it does. -EBUSY when
- * the call is not known. */
+/* Of a thread mended in the freeze under way: the registers with which another task (or this one,
+ * out of its call) makes the interrupted call again. -EBUSY when the call is not known. */
 _must_check_ int restart_for_twin(
 	const struct thread *t, struct arch_regs *ret, struct wait_record *ret_wait);
+/* Write into a twin's frames what has become of its threads' calls since the checkpoint. in_place:
+ * a task that has its memory already, or 0. */
+_must_check_ int restart_at_swap(struct twin_engine *e, struct twin *w, pid_t in_place);
+/* A thread that begins or goes back to the life of a twin's thread: what it then owes and waits
+ * for. It is to be let go by thread_go_on() or as that does it. */
+void restart_adopt(struct twin_engine *e, struct thread *t, const struct twin_thread *tt);
+/* In or in front of the call that was broken last. */
+bool restart_is_made_again(const struct thread *t, const struct arch_regs *r);
+/* From in it to in front of it; false: it is over. */
+bool restart_stand_before(const struct thread *t, struct arch_regs *r);
 /* Before a signal with a handler is delivered. */
 void restart_before_handler(struct thread *t);
 bool restart_is_blocked(const struct arch_regs *r);

@@ -105,6 +105,7 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 	t->stopped = true;
 	t->stop = ev;
 	t->mended = false;
+	t->settled = ev.kind == WAIT_SYSCALL_STOP && partial_settle(e, t);
 	/* "any trap clears pending STOP trap" (kernel/signal.c, ptrace_stop()): whatever the stop
 	 * is, the interrupt may be gone with it. One too many does no harm. */
 	t->asked = false;
@@ -169,7 +170,7 @@ int engine_freeze(struct twin_engine *e)
 		return r;
 	FOREACH_THREAD(e, t)
 	{
-		if (t->stop.kind != WAIT_INTERRUPT_STOP)
+		if (t->stop.kind != WAIT_INTERRUPT_STOP && !t->settled)
 			return engine_fail(e, -EAGAIN, "thread %d is at a %s", t->tid,
 				wait_kind_to_string(t->stop.kind));
 	}
@@ -186,7 +187,7 @@ void engine_thaw(struct twin_engine *e)
 	engine_deadline_clear(e);
 	FOREACH_THREAD(e, t)
 	{
-		if (!t->stopped || t->stop.kind != WAIT_INTERRUPT_STOP)
+		if (!t->stopped || (t->stop.kind != WAIT_INTERRUPT_STOP && !t->settled))
 			continue;
 		/* A freeze that was given up half-way has broken calls all the same. */
 		if (!t->mended) {
@@ -194,7 +195,8 @@ void engine_thaw(struct twin_engine *e)
 			if (arch_get_regs(t->tid, &t->regs) < 0)
 				continue; /* dead: its end is on the way */
 		}
-		partial_begin(e, t, &t->regs);
+		if (partial_begin(e, t, &t->regs) && arch_set_regs(t->tid, &t->regs) < 0)
+			continue;
 		thread_go_on(t, 0);
 	}
 	do {

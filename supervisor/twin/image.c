@@ -163,7 +163,9 @@ static int fill_thread(
 		.regs = regs,
 		.rseq = t->rseq,
 		.rseq_len = t->rseq_len,
-		.rseq_sig = t->rseq_sig};
+		.rseq_sig = t->rseq_sig,
+		.frame_at = w->data + frame_at};
+	partial_for_twin(t, &w->threads[i]);
 	memcpy(w->threads[i].name, t->name, sizeof(t->name));
 	return 0;
 }

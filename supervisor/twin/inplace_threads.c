@@ -162,7 +162,7 @@ int inplace_take_hold(struct twin_engine *e, struct twin *w)
 			return -errno;
 		if (tt)
 			tt->stands = true;
-		t->partial.active = false;
+		t->partial.kind = PARTIAL_NONE;
 	}
 	return w->threads[0].stands ? 0 : -ESRCH;
 }

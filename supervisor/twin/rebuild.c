@@ -495,8 +495,9 @@ void rebuild_let_go(struct twin_engine *e, struct twin *w)
 		t->altstack = tt->altstack;
 		t->altstack_queries = tt->altstack_queries;
 		t->self = tt->self;
-		waits_adopt(t, &tt->wait);
+		restart_adopt(e, t, tt);
 	}
 	for (unsigned i = w->n_threads; i > 0; i--)
-		(void)ptrace(PTRACE_CONT, w->threads[i - 1].tid, NULL, NULL);
+		(void)ptrace(w->threads[i - 1].partial.kind ? PTRACE_SYSCALL : PTRACE_CONT,
+			w->threads[i - 1].tid, NULL, NULL);
 }

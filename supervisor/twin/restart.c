@@ -100,7 +100,7 @@ static bool mend_inside(struct twin_engine *e, struct thread *t, struct arch_reg
 		waits_note(e, t, r, now);
 	}
 	w->error = result == -EINTR ? -ERESTARTNOHAND : result;
-	if (waits_is_over(w, now) && waits_end(e, t, r))
+	if (waits_is_over(w, now) && waits_end(e, t->tid, w, r))
 		return true;
 	/* By its block the kernel goes on with another number, whatever stands there; from then on
 	 * that is the mark. */
@@ -121,7 +121,7 @@ bool restart_mend(
 
 	t->expiring = false;
 	if (place == BEFORE)
-		return waits_is_over(w, now) && waits_end(e, t, r);
+		return waits_is_over(w, now) && waits_end(e, t->tid, w, r);
 	nr = arch_syscall_nr(r);
 	result = arch_syscall_result(r);
 	if (!restart_is_blocked(r) || (place == ELSEWHERE && nr == SYS_restart_syscall) ||
@@ -140,7 +140,7 @@ bool restart_mend(
 
 int restart_for_twin(const struct thread *t, struct arch_regs *ret, struct wait_record *ret_wait)
 {
-	const struct wait_record *w = &t->wait;
+	const struct wait_record *w = &t->wait_then;
 	enum place place = place_of(w, &t->regs);
 
 	*ret = t->regs;
@@ -148,12 +148,73 @@ int restart_for_twin(const struct thread *t, struct arch_regs *ret, struct wait_
 	if (place == ELSEWHERE)
 		return restart_is_blocked(ret) ? -EBUSY : 0;
 	*ret_wait = *w;
+	ret_wait->by_kernel = false; /* it knew that task */
 	if (place == INSIDE)
 		arch_rewind_syscall(ret, w->nr);
 	else
 		arch_set_next_syscall(ret, w->nr);
 	arch_set_mark(ret, w->mark);
 	return 0;
+}
+
+/* A wait whose time is over by now ends at once. */
+static bool wait_at_swap(const struct twin_engine *e, struct twin *w, struct twin_thread *tt,
+	pid_t in_place, nsec_t now, struct arch_regs *r)
+{
+	struct wait_record again = tt->wait;
+
+	*r = tt->regs;
+	if (!tt->wait.mark || !waits_is_over(&tt->wait, now))
+		return false;
+	if (in_place)
+		(void)waits_end(e, in_place, &again, r);
+	*r = tt->regs;
+	return waits_end(e, w->pid, &tt->wait, r);
+}
+
+int restart_at_swap(struct twin_engine *e, struct twin *w, pid_t in_place)
+{
+	nsec_t now = now_nsec();
+
+	for (unsigned i = 0; i < w->n_threads; i++) {
+		struct twin_thread *tt = &w->threads[i];
+		uint8_t context[ARCH_CONTEXT_SIZE];
+		struct arch_regs regs;
+		int r = partial_at_swap(e, w, tt, in_place, &regs);
+
+		if (r < 0)
+			return r;
+		if (r == 0 && !wait_at_swap(e, w, tt, in_place, now, &regs))
+			continue;
+		arch_build_context(context, &regs);
+		r = image_write(
+			w->pid, tt->frame_at + ARCH_CONTEXT_OFFSET, context, sizeof(context));
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+void restart_adopt(struct twin_engine *e, struct thread *t, const struct twin_thread *tt)
+{
+	waits_adopt(t, &tt->wait);
+	partial_adopt(e, t, tt);
+}
+
+bool restart_is_made_again(const struct thread *t, const struct arch_regs *r)
+{
+	return place_of(&t->wait, r) != ELSEWHERE;
+}
+
+bool restart_stand_before(const struct thread *t, struct arch_regs *r)
+{
+	enum place place = place_of(&t->wait, r);
+
+	if (place == INSIDE) {
+		arch_rewind_syscall(r, t->wait.nr);
+		arch_set_mark(r, t->wait.mark);
+	}
+	return place != ELSEWHERE;
 }
 
 void restart_mend_stopped(struct twin_engine *e, struct thread *t, bool by_user)

@@ -117,6 +117,14 @@ static int write_repairs(struct twin_engine *e, struct twin *w)
 					   "writing the repairs: %s", strerror(errno));
 }
 
+static int finish_reconciling(struct twin_engine *e, struct twin *w, const struct twin_swap *swap)
+{
+	/* In place the memory is there already. */
+	int r = restart_at_swap(e, w, swap->way == TWIN_WAY_IN_PLACE ? e->pid : 0);
+
+	return r < 0 ? engine_fail(e, r, "calls under way: %s", strerror(-r)) : write_repairs(e, w);
+}
+
 int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 {
 	int r = files_scan(&e->files_now, w->pid, w->pidfd, w->fd_dir);
@@ -133,7 +141,7 @@ int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 	if (r < 0) {
 		/* More descriptors than there is room for: better run with them than not run. */
 		swap_note_loss(ret, "descriptors opened or moved on since");
-		return write_repairs(e, w);
+		return finish_reconciling(e, w, ret);
 	}
 	r = streams_reconcile(
 		e, &w->streams, &e->streams_now, &w->files, &e->files_now, w->pidfd, ret);
@@ -142,7 +150,7 @@ int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 	files_reconcile(e, w->pid, &w->files, &e->files_now, ret);
 	if (e->repairs_full)
 		swap_note_loss(ret, "more descriptors than can be put back");
-	return write_repairs(e, w);
+	return finish_reconciling(e, w, ret);
 }
 
 /* The twin is the active now. */

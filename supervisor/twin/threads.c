@@ -105,7 +105,7 @@ void threads_clear(struct twin_engine *e)
 
 void thread_go_on(struct thread *t, int sig)
 {
-	t->stopped = t->second_fatal = false;
+	t->stopped = t->second_fatal = t->settled = false;
 	/* ESRCH: killed meanwhile; its end will be reported. */
-	(void)ptrace(t->partial.active ? PTRACE_SYSCALL : PTRACE_CONT, t->tid, NULL, sig);
+	(void)ptrace(t->partial.kind ? PTRACE_SYSCALL : PTRACE_CONT, t->tid, NULL, sig);
 }

@@ -208,9 +208,9 @@ void waits_note(struct twin_engine *e, struct thread *t, const struct arch_regs 
 }
 
 /* The kernel counts what is left when the call is broken, and does not count the freeze. */
-static void write_left(const struct thread *t, const struct arch_regs *r, nsec_t now)
+static void write_left(
+	pid_t tid, const struct wait_record *w, const struct arch_regs *r, nsec_t now)
 {
-	const struct wait_record *w = &t->wait;
 	const struct timed_call *c = find_call(w->nr);
 	nsec_t left = w->deadline > now ? w->deadline - now : 0;
 	int64_t v[2] = {(int64_t)(left / NSEC_PER_SEC), (int64_t)(left % NSEC_PER_SEC)};
@@ -219,7 +219,7 @@ static void write_left(const struct thread *t, const struct arch_regs *r, nsec_t
 		return;
 	if (c->place == IN_TIMEVAL)
 		v[1] = (v[1] + (int64_t)NSEC_PER_USEC - 1) / (int64_t)NSEC_PER_USEC;
-	if (image_write(t->tid, arch_syscall_arg(r, c->arg), v, sizeof(v)) < 0)
+	if (image_write(tid, arch_syscall_arg(r, c->arg), v, sizeof(v)) < 0)
 		return; /* it waits for what it finds there */
 }
 
@@ -230,7 +230,7 @@ void waits_again(struct twin_engine *e, struct thread *t, const struct arch_regs
 	if (!w->deadline)
 		return;
 	if (w->in_memory)
-		write_left(t, r, now);
+		write_left(t->tid, w, r, now);
 	if (!w->by_kernel)
 		w->switches = asleep_switches(e, t);
 }
@@ -241,7 +241,7 @@ bool waits_is_over(const struct wait_record *w, nsec_t now)
 }
 
 /* select() that timed out has no descriptor in its sets (include/linux/poll.h, FDS_BYTES). */
-static void clear_sets(const struct thread *t, const struct arch_regs *r)
+static void clear_sets(pid_t tid, const struct arch_regs *r)
 {
 	static const uint8_t zeros[FD_SETSIZE / 8];
 	uint64_t len = ((uint64_t)(int)arch_syscall_arg(r, 0) + 63) / 64 * 8;
@@ -249,8 +249,7 @@ static void clear_sets(const struct thread *t, const struct arch_regs *r)
 	for (unsigned i = 1; i <= 3; i++) {
 		uint64_t at = arch_syscall_arg(r, i);
 		for (uint64_t done = 0; at && done < len; done += sizeof(zeros))
-			if (image_write(t->tid, at + done, zeros, MIN2(len - done, sizeof(zeros))) <
-				0)
+			if (image_write(tid, at + done, zeros, MIN2(len - done, sizeof(zeros))) < 0)
 				return; /* not writable: the kernel would have said so before */
 	}
 }
@@ -281,13 +280,12 @@ int waits_result(
 	return c ? c->result : 0;
 }
 
-bool waits_end(struct twin_engine *e, struct thread *t, struct arch_regs *r)
+bool waits_end(const struct twin_engine *e, pid_t tid, struct wait_record *w, struct arch_regs *r)
 {
-	struct wait_record *w = &t->wait;
 	const struct timed_call *c = find_call(w->nr);
 
 	if (w->in_memory)
-		write_left(t, r, w->deadline);
+		write_left(tid, w, r, w->deadline);
 	w->deadline = 0;
 	if (!c || w->in_memory)
 		return false;
@@ -296,7 +294,7 @@ bool waits_end(struct twin_engine *e, struct thread *t, struct arch_regs *r)
 		|| w->nr == SYS_select
 #endif
 	)
-		clear_sets(t, r);
+		clear_sets(tid, r);
 	arch_finish_syscall(r, waits_result(e, w, r));
 	w->mark = 0;
 	return true;
@@ -305,7 +303,6 @@ bool waits_end(struct twin_engine *e, struct thread *t, struct arch_regs *r)
 void waits_adopt(struct thread *t, const struct wait_record *w)
 {
 	t->wait = *w;
-	t->wait.by_kernel = false;
 	t->wait.switches = 0;
 	t->look.valid = false;
 }

@@ -64,8 +64,9 @@ bool waits_is_over(const struct wait_record *w, nsec_t now);
 /* What the call says when its time is over. */
 int waits_result(
 	const struct twin_engine *e, const struct wait_record *w, const struct arch_regs *r);
-/* End it as the kernel would; false: by making it once more, with no time left. */
-bool waits_end(struct twin_engine *e, struct thread *t, struct arch_regs *r);
+/* End it as the kernel would; false: by making it once more, with no time left. tid: a task in
+ * whose memory the call was made. */
+bool waits_end(const struct twin_engine *e, pid_t tid, struct wait_record *w, struct arch_regs *r);
 /* A thread that was given another life (a twin's, or a rollback in place) and its wait there. */
 void waits_adopt(struct thread *t, const struct wait_record *w);
 /* After any change: be called when the next deadline has come (twin_timer_fd()). */

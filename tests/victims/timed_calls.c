@@ -258,8 +258,7 @@ static long in_connect_tcp(void)
 	int fd = timed_socket(AF_INET, SOCK_STREAM);
 	long r = RAW(SYS_connect, fd, &tcp_addr, sizeof(tcp_addr));
 	close(fd);
-	/* Made again, it may say that another one is under way. */
-	return r == -EALREADY ? -EINPROGRESS : r;
+	return r;
 }
 static long in_terminal(void)
 {

@@ -93,6 +93,11 @@ void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
 	const struct arch_xstate *xstate, uint64_t sigmask, const struct arch_altstack *altstack,
 	uint64_t *ret_sp);
 
+/* The registers in it, for what is known only later. */
+#define ARCH_CONTEXT_OFFSET 48
+#define ARCH_CONTEXT_SIZE 144
+void arch_build_context(uint8_t *buf, const struct arch_regs *regs);
+
 /* --- the injected routine (routine.S) ------------------------------------------------------- */
 /*
  * It runs in the twin: first clone3 of the new leader, which makes one list of calls (descriptor

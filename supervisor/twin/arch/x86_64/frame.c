@@ -121,18 +121,11 @@ static void put_xstate(uint8_t *to, const struct arch_xstate *x)
 	memcpy(to + x->len, &magic2, sizeof(magic2));
 }
 
-void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
-	const struct arch_xstate *xstate, uint64_t sigmask, const struct arch_altstack *altstack,
-	uint64_t *ret_sp)
-{
-	const struct user_regs_struct *u = &regs->user;
-	struct rt_sigframe f;
-	struct sigcontext *c = &f.uc.mcontext;
+static_assert(offsetof(struct rt_sigframe, uc.mcontext) == ARCH_CONTEXT_OFFSET, "context");
+static_assert(offsetof(struct sigcontext, cs) == ARCH_CONTEXT_SIZE, "registers first");
 
-	memset(&f, 0, sizeof(f));
-	f.uc.flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
-	f.uc.stack = *altstack;
-	f.uc.sigmask = sigmask;
+static void put_registers(struct sigcontext *c, const struct user_regs_struct *u)
+{
 	c->r8 = u->r8;
 	c->r9 = u->r9;
 	c->r10 = u->r10;
@@ -151,6 +144,29 @@ void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
 	c->rsp = u->rsp;
 	c->rip = u->rip;
 	c->eflags = u->eflags;
+}
+
+void arch_build_context(uint8_t *buf, const struct arch_regs *regs)
+{
+	struct sigcontext c;
+
+	put_registers(&c, &regs->user);
+	memcpy(buf, &c, ARCH_CONTEXT_SIZE);
+}
+
+void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
+	const struct arch_xstate *xstate, uint64_t sigmask, const struct arch_altstack *altstack,
+	uint64_t *ret_sp)
+{
+	const struct user_regs_struct *u = &regs->user;
+	struct rt_sigframe f;
+	struct sigcontext *c = &f.uc.mcontext;
+
+	memset(&f, 0, sizeof(f));
+	f.uc.flags = UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
+	f.uc.stack = *altstack;
+	f.uc.sigmask = sigmask;
+	put_registers(c, u);
 	c->cs = (uint16_t)u->cs;
 	c->__pad0 = (uint16_t)u->ss;
 	c->__fpstate_word = addr + xstate_offset();
