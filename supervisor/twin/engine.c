@@ -176,7 +176,7 @@ void engine_kill_helper(struct twin_engine *e, pid_t pid)
 {
 	if (pid <= 0)
 		return;
-	schedule_last(pid);
+	schedule_plain(pid);
 	kill(pid, SIGKILL);
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
 		if (e->dying[i] == 0) {

@@ -311,9 +311,9 @@ void schedule_boost(pid_t tid);
 int schedule_get_io(pid_t tid);
 void schedule_set_io(pid_t tid, int priority);
 void schedule_restore(pid_t tid, const struct schedule *attr);
-/* What is to tear down memory: a gigabyte takes tens of milliseconds, for which the node and a
- * twin that begins to run must not wait. */
-void schedule_last(pid_t tid);
+/* What is to tear down memory: a gigabyte takes tens of milliseconds, for which a twin that begins
+ * to run must not wait, nor anybody for a lock that it holds. */
+void schedule_plain(pid_t tid);
 /* Both the caller and that task above the caller's own class; to be undone for the caller. */
 void schedule_hurry(struct schedule *ret_own, pid_t other);
 

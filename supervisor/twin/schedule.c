@@ -35,11 +35,11 @@ void schedule_boost(pid_t tid)
 		return;
 }
 
-void schedule_last(pid_t tid)
+void schedule_plain(pid_t tid)
 {
 	struct sched_param none = {0};
 
-	if (sched_setscheduler(tid, SCHED_IDLE, &none) < 0)
+	if (sched_setscheduler(tid, SCHED_OTHER, &none) < 0)
 		return;
 }
 
