@@ -66,7 +66,9 @@ struct thread {
 	unsigned altstack_queries;
 	uint64_t last_ip, last_sp; /* at the freeze before */
 	struct arch_altstack altstack;
-	int crash_signal; /* caught, and perhaps still being handled; 0: none */
+	int crash_signal;            /* caught, and perhaps still being handled; 0: none */
+	uint64_t crash_sp, crash_ip; /* where that was */
+	nsec_t crash_at;
 	char name[16];
 	struct schedule sched;
 	int io_priority;

@@ -3,9 +3,14 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
+
+/* A signal frame, with the largest XSTATE, and what the ABI leaves free above it. */
+#define FRAME_REACH (ARCH_XSTATE_MAX + 2048)
+#define CRASH_REPORT_MAX (10 * NSEC_PER_SEC)
 
 static bool is_ignored_by_default(int sig)
 {
@@ -79,6 +84,46 @@ static void report_fatal(struct twin_engine *e, struct thread *t, int sig)
 	engine_push_event(e, &ev);
 }
 
+/* Is there, between the thread's stack pointer and top, a frame of the signal that came then? */
+static bool crash_frame_below(const struct thread *t, uint64_t sp, uint64_t top)
+{
+	uint64_t words[FRAME_REACH / sizeof(uint64_t)];
+	uint64_t from = MAX2(sp, top - sizeof(words)) & ~7ULL;
+	ssize_t len;
+
+	if (from >= top || top - from > sizeof(words))
+		return false;
+	struct iovec mine = {words, top - from}, theirs = {(void *)from, top - from};
+	len = process_vm_readv(t->tid, &mine, 1, &theirs, 1, 0);
+	return len > 0 &&
+	       arch_frame_saves(words, (size_t)len / sizeof(*words), t->crash_sp, t->crash_ip);
+}
+
+static bool crash_frame_lies(const struct thread *t, uint64_t sp)
+{
+	const struct arch_altstack *a = &t->altstack;
+
+	if (t->crash_sp == 0)
+		return false;
+	return crash_frame_below(t, sp, t->crash_sp) ||
+	       (!(a->flags & SS_DISABLE) && a->size && sp > a->sp &&
+		       crash_frame_below(t, sp, a->sp + a->size));
+}
+
+static void begin_crash(struct thread *t, int sig)
+{
+	struct arch_regs regs;
+	bool known = arch_get_regs(t->tid, &regs) == 0;
+
+	/* A reporter may stumble where it looks around, and go on: the first one counts. */
+	if (t->crash_signal && known && crash_frame_lies(t, arch_sp(&regs)))
+		return;
+	t->crash_signal = sig;
+	t->crash_at = now_nsec();
+	t->crash_sp = known ? arch_sp(&regs) : 0;
+	t->crash_ip = known ? arch_ip(&regs) : 0;
+}
+
 void signals_handle(struct twin_engine *e, struct thread *t, int sig)
 {
 	if (!e->executed) {
@@ -95,7 +140,7 @@ void signals_handle(struct twin_engine *e, struct thread *t, int sig)
 		partial_signal(t);
 		restart_before_handler(t);
 		if (dumps_core(sig) && sig != SIGTRAP)
-			t->crash_signal = sig;
+			begin_crash(t, sig);
 		thread_go_on(t, sig);
 		break;
 	case STOPS:
@@ -114,9 +159,19 @@ void signals_handle(struct twin_engine *e, struct thread *t, int sig)
 /*
  * A handler that answers a crash (a crash reporter, a JVM's null check) may be about to end the
  * process, after it has closed and freed much: nothing to make a twin of. It runs while its
- * signal is blocked in the thread, or, with SA_RESETHAND, while the signal has no handler; where
- * neither can be seen (SA_NODEFER alone) it cannot be told from the program's normal course.
+ * signal is blocked in the thread, or, with SA_RESETHAND, while the signal has no handler, or while
+ * its frame lies on the stack: a JVM lets the signal in again before it reports. What is left on
+ * the stack by a handler that was left by a long jump looks the same until it is written over;
+ * that is believed for as long as a report takes and no longer.
  */
+static bool is_in_crash_handler(struct twin_engine *e, const struct thread *t)
+{
+	return (t->sigmask & (1ULL << (t->crash_signal - 1))) ||
+	       disposition_of(e, t->crash_signal) == KILLS ||
+	       (now_nsec() - t->crash_at < CRASH_REPORT_MAX &&
+		       crash_frame_lies(t, arch_sp(&t->regs)));
+}
+
 bool signals_in_crash_handler(struct twin_engine *e)
 {
 	bool any = false;
@@ -125,8 +180,7 @@ bool signals_in_crash_handler(struct twin_engine *e)
 	{
 		if (!t->crash_signal)
 			continue;
-		if ((t->sigmask & (1ULL << (t->crash_signal - 1))) ||
-			disposition_of(e, t->crash_signal) == KILLS)
+		if (is_in_crash_handler(e, t))
 			any = true;
 		else
 			t->crash_signal = 0;

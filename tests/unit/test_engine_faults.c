@@ -212,6 +212,31 @@ static void struck_in_a_checkpoint(void **state)
 }
 
 /* The keeper may say no: then the signal ends it as it would have without us. */
+/* What a crash reporter is doing when it crashes or ends is nothing to come back to. */
+static void reports_its_crash(void **state)
+{
+	(void)state;
+	if (!run_begin(&run, "crash_report", 1, true))
+		goto end;
+	for (unsigned i = 0; i < 3; i++) {
+		if (!checkpoint() || !CHECK(twin_kill(run.e, SIGSEGV) == 0, "kill") ||
+			!run_until(&run, atomic_load(&run.shared->counter) == 1, "the handler"))
+			goto end;
+		for (unsigned k = 0; k < 5; k++)
+			if (!run_progress(&run, 2) || !checkpoint_says(-EBUSY))
+				goto end;
+		atomic_store(&run.shared->command, i == 1 ? VICTIM_EXEC : VICTIM_ABORT);
+		if (i == 1 ? !run_until(&run, atomic_load(&run.shared->counter) == 0, "its way out")
+			   : !(run_await_end(&run) && CHECK(run.end.signal == SIGABRT, "signal") &&
+				     swap_ok(0) &&
+				     CHECK(atomic_load(&run.shared->command) == VICTIM_RUN,
+					     "twin")))
+			goto end;
+	}
+end:
+	run_end(&run);
+}
+
 static void let_die(void **state)
 {
 	(void)state;
@@ -441,6 +466,7 @@ int main(int argc, char **argv)
 		TEST(killed_as_by_oom),
 		TEST(fatal_is_described),
 		TEST(struck_in_a_checkpoint),
+		TEST(reports_its_crash),
 		TEST(let_die),
 		TEST(no_twin),
 		TEST(twin_killed),

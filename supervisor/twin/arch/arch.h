@@ -92,6 +92,9 @@ size_t arch_frame_size(size_t xstate_len);
 void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
 	const struct arch_xstate *xstate, uint64_t sigmask, const struct arch_altstack *altstack,
 	uint64_t *ret_sp);
+/* Is among these words of a stack a frame that the kernel made where a thread had this stack
+ * pointer, and this instruction pointer or, to make a call again, the one in front of it? */
+bool arch_frame_saves(const uint64_t *words, size_t n, uint64_t sp, uint64_t ip);
 
 /* The registers in it, for what is known only later. */
 #define ARCH_CONTEXT_OFFSET 48

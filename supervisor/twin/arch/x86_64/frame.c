@@ -176,3 +176,14 @@ void arch_build_frame(uint8_t *buf, uint64_t addr, const struct arch_regs *regs,
 	 * handler's return address was. */
 	*ret_sp = addr + sizeof(uint64_t);
 }
+
+static_assert(offsetof(struct sigcontext, rip) == offsetof(struct sigcontext, rsp) + 8, "rsp, rip");
+
+bool arch_frame_saves(const uint64_t *words, size_t n, uint64_t sp, uint64_t ip)
+{
+	for (size_t i = 0; i + 1 < n; i++)
+		if (words[i] == sp &&
+			(words[i + 1] == ip || words[i + 1] == ip - ARCH_SYSCALL_SIZE))
+			return true;
+	return false;
+}
