@@ -27,7 +27,7 @@ INTERVAL = "20ms"
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                "HOME": "/root", "LC_ALL": "C.UTF-8"}
-__all__ = ["ENVIRONMENT", "FULL", "HERE", "Software", "end_inside", "main", "several", "wait_for"]
+__all__ = ["Batch", "ENVIRONMENT", "FULL", "HERE", "Software", "end_inside", "main", "several", "wait_for"]
 
 
 def several(short, full):
@@ -122,3 +122,40 @@ class Software(Case):
                 break
             done += 1
         return done
+
+
+class Batch(Software):
+    """A program of ours for a machine that is not: it writes a line a round to a file, the same in
+    every run, and a last one. Run by itself, guarded, and killed."""
+    rounds = several(40, 600)
+    swaps = several(6, 100)
+    pause = 0.2
+
+    def command(self, result):
+        raise NotImplementedError
+
+    def prepare(self):
+        argv = self.command(self.path("work/result"))
+        self.launch(argv)
+        status, said = self.alone(argv)
+        self.assertEqual(status, 0, said)
+        expected = self.read("work/result")
+        self.assertEqual(len(expected.splitlines()), self.rounds + 1, said)
+        self.tw.run("rm", self.path("work/result"))
+        return expected
+
+    def check(self, expected):
+        self.finish()
+        self.assertEqual(self.read("work/result"), expected)
+
+    def results(self):
+        expected = self.prepare()
+        self.begin()
+        self.check(expected)
+        self.assert_checkpoints()
+
+    def results_with_swaps(self):
+        expected = self.prepare()
+        self.begin()
+        self.assertGreater(self.crashes(self.swaps, self.pause), self.swaps // 2)
+        self.check(expected)
