@@ -92,7 +92,7 @@ static void take_terminal(void)
 	char name[64];
 
 	victim_check(setsid() == self || getsid(0) == self, "setsid");
-	master = posix_openpt(O_RDWR | O_NOCTTY);
+	master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK);
 	victim_check(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0, "pty");
 	victim_check(ptsname_r(master, name, sizeof(name)) == 0, "its name");
 	terminal = open(name, O_RDWR);
@@ -104,7 +104,7 @@ static void take_terminal(void)
 }
 
 /* The other side does not go back in time: answers to questions that were not asked yet are passed
- * over, and what nobody answers is asked again. */
+ * over, what nobody answers is asked again, and what poll() has seen may have been read since. */
 static bool ask(int to, int from, uint64_t n)
 {
 	struct pollfd p = {.fd = from, .events = POLLIN};
@@ -113,6 +113,8 @@ static bool ask(int to, int from, uint64_t n)
 	victim_check(write(to, &n, sizeof(n)) == sizeof(n), "question");
 	while (poll(&p, 1, 100) > 0) {
 		ssize_t len = read(from, &answer, sizeof(answer));
+		if (len < 0 && errno == EAGAIN)
+			continue;
 		victim_check(len == sizeof(answer), "an answer of %zd", len);
 		if (answer == n)
 			return true;
@@ -154,6 +156,7 @@ int main(void)
 	self = getpid();
 	take_terminal();
 	victim_check(pipe(to_helper) == 0 && pipe(from_helper) == 0, "pipe");
+	fcntl(from_helper[0], F_SETFL, O_NONBLOCK);
 	foreground = start(run_foreground, true);
 	background = start(run_idle, true);
 	helper = start(run_helper, false);
@@ -170,7 +173,8 @@ int main(void)
 		int n = snprintf(line, sizeof(line), "%06u", i);
 		victim_check(write(master, line, (size_t)n) == n, "master");
 		if (poll(&p, 1, 100) > 0)
-			victim_check(read(master, echo, sizeof(echo)) > 0, "no echo");
+			victim_check(
+				read(master, echo, sizeof(echo)) > 0 || errno == EAGAIN, "no echo");
 		victim_progress();
 	}
 	kill(awaited, SIGUSR1);
