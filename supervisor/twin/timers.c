@@ -72,6 +72,24 @@ void timers_look(struct process_timers *t, pid_t pid)
 	}
 }
 
+bool timers_unchanged(const struct process_timers *t, pid_t pid)
+{
+	struct process_timers now;
+
+	timers_look(&now, pid);
+	if (now.n_posix != t->n_posix || now.incomplete != t->incomplete)
+		return false;
+	/* Both in the kernel's order, but for one that was deleted when we asked. */
+	for (unsigned i = 0; i < now.n_posix; i++) {
+		bool found = false;
+		for (unsigned k = 0; k < t->n_posix && !found; k++)
+			found = now.posix[i].id == t->posix[k].id;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
 int timers_capture(struct process_timers *t, struct injection *in, bool all)
 {
 	int r = 0;

@@ -40,6 +40,8 @@ struct twin_engine;
 struct injection;
 /* Outside the freeze. */
 void timers_look(struct process_timers *t, pid_t pid);
+/* After it: the timers are those that were seen before it, so those that it caught. */
+bool timers_unchanged(const struct process_timers *t, pid_t pid);
 /* Inside it, by an injection into the main thread; all: ask also what hardly ever changes. */
 _must_check_ int timers_capture(struct process_timers *t, struct injection *in, bool all);
 

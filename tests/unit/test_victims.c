@@ -53,6 +53,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "whole_calls", .flags = FREEZE_ONLY},
 	{.name = "seccomp"},
 	{.name = "pending"},
+	{.name = "scramble", .flags = CHURN},
 	{.name = "shell", .flags = STANDS},
 	{.name = "locked_memory", .not_in_place = "no task to work with"},
 	{.name = "kernel_state"},
