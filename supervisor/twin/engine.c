@@ -395,15 +395,14 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw)
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
 		if (e->dying[i] == pid)
 			return;
-	/* Let go, it would wake up and run beside the active. */
-	if (e->copy_unknown && proc_parent(pid) == getpid()) {
-		engine_kill_helper(e, pid);
-		return;
-	}
-	/* A task born of the active: a thread whose creator's stop is yet to come, or a process
-	 * that was made with clone(2) and no SIGCHLD, which is not ours to keep. */
+	/* A thread of the active whose creator's stop is yet to come. Its parent is the active's,
+	 * as that of a copy is. */
 	if (proc_tgid(pid) == e->pid && (t = thread_add(e, pid)))
 		thread_go_on(t, 0);
+	/* Let go, it would wake up and run beside the active. */
+	else if (e->copy_unknown && proc_tgid(pid) == pid && proc_parent(pid) == getpid())
+		engine_kill_helper(e, pid);
+	/* A process that was made with clone(2) and no SIGCHLD, which is not ours to keep. */
 	else
 		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
 }
