@@ -241,8 +241,10 @@ static bool abort_rseq(struct thread *t)
 	} cs;
 	uint64_t ptr;
 
-	if (!t->rseq || image_read(t->tid, t->rseq + RSEQ_CS_OFFSET, &ptr, sizeof(ptr)) < 0 ||
-		!ptr || image_read(t->tid, ptr, &cs, sizeof(cs)) < 0)
+	/* No system call may be made in such a sequence. */
+	if (!t->rseq || arch_in_syscall(&t->regs) ||
+		image_read(t->tid, t->rseq + RSEQ_CS_OFFSET, &ptr, sizeof(ptr)) < 0 || !ptr ||
+		image_read(t->tid, ptr, &cs, sizeof(cs)) < 0)
 		return false;
 	if (arch_ip(&t->regs) - cs.start >= cs.length)
 		return false;
