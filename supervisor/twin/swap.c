@@ -192,8 +192,8 @@ static void drop_old_events(struct twin_engine *e)
 }
 
 /* Reclaim takes about so long with so many threads; see COST_... in inplace.c. */
-#define RECLAIM_BASE 500000ULL
-#define RECLAIM_THREAD 50000ULL
+#define RECLAIM_BASE 300000ULL
+#define RECLAIM_THREAD 32000ULL
 
 /* Why in place, or NULL: then *ret_why says why not. */
 static const char *why_in_place(struct twin_engine *e, const struct twin *w, const char **ret_why)

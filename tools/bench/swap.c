@@ -22,6 +22,7 @@ enum column {
 	NOTICED,
 	LATENCY,
 	REAPED,
+	IN_PLACE,
 	FAILED
 };
 static const struct report_column columns[] = {
@@ -37,12 +38,14 @@ static const struct report_column columns[] = {
 	[NOTICED] = {"noticed_usec", "| noticed", 11, 0},
 	[LATENCY] = {"engine_usec", "engine", 8, 0},
 	[REAPED] = {"reaped_usec", "reaped", 8, 0},
+	[IN_PLACE] = {"in_place", "in place", 9, 0},
 	[FAILED] = {"failed", "failed", 8, 0},
 };
-enum choice { CAUSE };
+enum choice { CAUSE, WAY };
 static const struct report_choice choices[] = {
 	[CAUSE] = {"cause", "how the process ends: by a null pointer, or by kill -9",
 		{"segv", "kill"}},
+	[WAY] = {"way", "how the twin takes over", {"auto", "reclaim", "in-place"}},
 };
 
 static bool one(
@@ -89,6 +92,7 @@ static void measure(
 		bench_add(&noticed, sw.begun - l->shared->fault);
 		bench_add(&latency, sw.latency);
 		bench_add(&reaped, sw.reaped);
+		row[IN_PLACE] += sw.way == TWIN_WAY_IN_PLACE;
 	}
 	row[ROUNDS] = (double)last.n;
 	row[FLOOR] = bench_quantile(&floors, .5);
@@ -122,7 +126,7 @@ int main(int argc, char **argv)
 		.mb = {{10, 100}, 2},
 		.threads = {{1, 4, 16}, 3},
 		.dirty = {{0, 50}, 2}};
-	const struct twin_config config = {.generations = 1};
+	struct twin_config config = {.generations = 1};
 	struct report r;
 
 	report_options(argc, argv,
@@ -132,8 +136,11 @@ int main(int argc, char **argv)
 		"sees it; p99, max: of last. floor: a process of as many threads in the same\n"
 		"memory made, killed and reaped by plain calls. noticed: until the engine saw\n"
 		"it; engine: from then on until it had let the last thread go, by its own word;\n"
-		"reaped: of that, until the old threads were gone.",
+		"reaped: of that, until the old threads were gone. in place: how many of them.",
 		choices, ELEMENTSOF(choices), &quick, &o);
+	for (unsigned w = 0; w < _TWIN_WAY_MAX; w++)
+		if (strcmp(o.choice[WAY], twin_way_to_string(w)) == 0)
+			config.way = w;
 	bench_prepare();
 	report_begin(&r, "swap", &o, choices, ELEMENTSOF(choices), columns, ELEMENTSOF(columns));
 	for (unsigned i = 0; i < o.mb.n; i++) {
