@@ -210,6 +210,19 @@ static int advance_offset(
 	return r < 0 ? r : image_write(w->pid, pointer, &offset, sizeof(offset));
 }
 
+void partial_before_end(struct twin_engine *e)
+{
+	bool any = false;
+
+	FOREACH_THREAD(e, t)
+	{
+		any |= t->partial.kind && t->partial.sends;
+	}
+	/* A call that a kill breaks tells nobody how much it has moved. */
+	if (any && engine_stop_all(e) < 0)
+		e->reason[0] = '\0';
+}
+
 /* The frame says where the call stood at the checkpoint. */
 int partial_at_swap(struct twin_engine *e, struct twin *w, struct twin_thread *tt, pid_t in_place,
 	struct arch_regs *ret)

@@ -63,6 +63,8 @@ bool partial_settle(struct twin_engine *e, struct thread *t);
 void partial_signal(struct thread *t);
 /* What a twin's thread will have to complete; at the swap, how far the active got. */
 void partial_for_twin(const struct thread *t, struct twin_thread *tt);
+/* The active is about to be killed: how far has it got? */
+void partial_before_end(struct twin_engine *e);
 /* 1: with these registers; 0: there is no such call. */
 _must_check_ int partial_at_swap(struct twin_engine *e, struct twin *w, struct twin_thread *tt,
 	pid_t in_place, struct arch_regs *ret);

@@ -230,6 +230,7 @@ static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_sw
 	handle_deferred(e);
 	children_note(e);
 	if (!e->ended) {
+		partial_before_end(e);
 		r = reap_active(e);
 		if (r < 0)
 			return r;

@@ -13,6 +13,7 @@ enum victim_flag {
 	CHURN = 1,       /* its threads come and go */
 	FREEZE_ONLY = 2, /* what it checks does not survive a swap by its nature */
 	STANDS = 8,      /* has what only a rollback in place keeps */
+	SENDS = 16,      /* what it is sending at its end is only known where it still stands */
 	PESTERED = 4,    /* gets signals that are ignored by default, which nobody may notice */
 };
 
@@ -51,6 +52,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "process_state"},
 	{.name = "process_timers"},
 	{.name = "whole_calls", .flags = FREEZE_ONLY},
+	{.name = "torn_calls", .flags = SENDS},
 	{.name = "seccomp"},
 	{.name = "pending"},
 	{.name = "scramble", .flags = CHURN},
@@ -123,7 +125,7 @@ static bool die_somehow(struct victim_run *r, const struct victim_kind *kind)
 	static const int signals[] = {SIGSEGV, SIGABRT, SIGTERM, SIGKILL};
 	static const enum victim_command commands[] = {
 		VICTIM_EXIT, VICTIM_EXIT_BY_THREAD, VICTIM_ABORT, VICTIM_SEGV};
-	const bool stands = kind->flags & STANDS;
+	const bool stands = kind->flags & (STANDS | SENDS);
 	unsigned how = random_below(ELEMENTSOF(signals) + ELEMENTSOF(commands));
 
 	if (stands && (how == 3 || how == 4 || how == 5))
@@ -249,6 +251,9 @@ int main(int argc, char **argv)
 				continue;
 			if ((kinds[i].flags & STANDS) && w != FROZEN && w != IN_PLACE &&
 				w != IN_PLACE_CHAINED)
+				continue;
+			if ((kinds[i].flags & SENDS) && w != FROZEN && w != SWAPPED &&
+				w != IN_PLACE)
 				continue;
 			*c = (struct test_case){.kind = &kinds[i], .way = w};
 			snprintf(c->name, sizeof(c->name), "%s %s", kinds[i].name, way_names[w]);
