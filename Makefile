@@ -54,7 +54,7 @@ postmortem_SRC := $(wildcard supervisor/postmortem/*.c)
 
 obj = $(patsubst %.S,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
 lib = $(B)/lib$(1).a
-PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-backtrace $(B)/twinctl
+PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-nsinit $(B)/twinit-backtrace $(B)/twinctl
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c))
@@ -108,6 +108,10 @@ $(B)/twinit-keeper: $(B)/supervisor/keeper/main.o $(foreach l,keeper probes twin
 # __cxa_demangle() is libstdc++'s.
 $(B)/twinit-backtrace: $(call obj,$(postmortem_SRC)) $(foreach l,config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -ldw -lelf -lstdc++ $(INI_LIBS)
+# One is executed for each twin in a namespace, so it is small and has nothing to be linked then.
+$(B)/twinit-nsinit: supervisor/namespace_init/main.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS_BASE) -O2 -static -MMD -MP -o $@ $<
 $(B)/twinctl: $(call obj,$(twinctl_SRC)) $(foreach l,config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(INI_LIBS)
 
@@ -188,7 +192,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/dbus-1/interfaces
 	install -m 755 $(B)/twinit $(DESTDIR)$(SBINDIR)/twinit
 	install -m 755 $(B)/twinctl $(DESTDIR)$(PREFIX)/bin/twinctl
-	install -m 755 $(B)/twinit-keeper $(B)/twinit-backtrace $(DESTDIR)$(LIBEXECDIR)/
+	install -m 755 $(B)/twinit-keeper $(B)/twinit-nsinit $(B)/twinit-backtrace $(DESTDIR)$(LIBEXECDIR)/
 	install -m 644 supervisor/bus/org.twinit1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/
 	install -m 644 supervisor/bus/org.twinit1.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
 	install -m 644 $(wildcard units/*.ini) $(DESTDIR)$(LIBEXECDIR)/units/

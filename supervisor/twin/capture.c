@@ -158,7 +158,7 @@ static int look_at_process(struct twin_engine *e)
 		return engine_fail(e, -ENOTSUP, "its main thread has ended while others run");
 	}
 	e->zombie_looks = 0;
-	if (in_inner_namespace(text))
+	if (!e->inside && in_inner_namespace(text))
 		return engine_fail(e, -ENOTSUP, "it lives in a pid namespace of its own");
 	/* In the middle of an exec by a thread it looks so for a moment. */
 	e->elsewhere_looks = children_go_elsewhere(e->pid) ? e->elsewhere_looks + 1 : 0;

@@ -32,6 +32,7 @@ void twin_slot_clear(struct twin_engine *e, unsigned generation)
 	struct twin *w = e->twins[generation];
 
 	engine_kill_helper(e, w->pid);
+	namespace_drop(e, w);
 	closep(&w->pidfd);
 	closep(&w->fd_dir);
 	closep(&w->oom_fd);
@@ -125,11 +126,11 @@ static int copy(
 {
 	struct injection in;
 	nsec_t begun;
-	int r = set_copy_options(e), marked = 0;
+	int r = e->inside ? 0 : set_copy_options(e), marked = 0;
 
 	if (r < 0)
 		return engine_fail(e, r, "ptrace options: %s", strerror(-r));
-	e->copying = true;
+	e->copying = !e->inside;
 	r = inject_begin(e, leader->tid, &leader->regs, true, &in);
 	if (r == 0)
 		r = timers_capture(&e->timers, &in, (e->n_checkpoints & 7) < 2);
@@ -137,6 +138,12 @@ static int copy(
 		r = -ENOTSUP;
 	if (r == 0 && !e->holder)
 		r = make_holder(e, leader, &in);
+	if (e->inside) {
+		/* A fork of the leader would be in its namespace. */
+		inject_end(&in);
+		if (r == 0)
+			r = inject_begin(e, e->holder, &e->holder_regs, false, &in);
+	}
 	begun = now_nsec();
 	if (r == 0)
 		r = mappings_unmark(&e->wiped, &in);
@@ -147,7 +154,8 @@ static int copy(
 	ret->fork = now_nsec() - begun;
 	inject_end(&in);
 	e->copying = false;
-	if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, ACTIVE_OPTIONS) < 0 && errno == ESRCH)
+	if (!e->inside && ptrace(PTRACE_SETOPTIONS, e->pid, NULL, ACTIVE_OPTIONS) < 0 &&
+		errno == ESRCH)
 		return engine_fail(e, -ESRCH, "the process is ending");
 	if (e->timers.keyring)
 		return engine_fail(e, -ENOTSUP, "it has a process keyring");
@@ -229,6 +237,8 @@ static int in_the_freeze(
 		r = capture_once(e, t);
 		if (r == 0)
 			r = capture_thread(e, t);
+		if (r == 0)
+			r = namespace_learn(e, t);
 		if (r < 0)
 			return engine_fail(e, r == -ENOTSUP ? r : -EBUSY, "state of thread %d: %s",
 				t->tid, strerror(-r));
@@ -430,6 +440,8 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	r = check_possible(e);
 	if (r == 0)
 		r = capture_look(e, &quiet);
+	if (r == 0)
+		r = namespace_check(e);
 	if (r < 0)
 		return r;
 	if (!quiet && !force)
@@ -465,6 +477,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		r = image_prepare(e, w);
 	if (r < 0) {
 		twin_slot_clear(e, e->n_twins);
+		engine_take_deferred(e);
 		return r;
 	}
 	remove_scratch(e);
@@ -472,7 +485,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	note_losses(e, w);
 	w->at = cp.at;
 	cp.quiet = w->quiet;
-	cp.twin_pid = w->pid;
+	cp.twin_pid = w->nest.leader ? w->nest.leader : w->pid;
 	for (unsigned i = e->n_twins; i > 0; i--)
 		e->twins[i] = e->twins[i - 1];
 	e->twins[0] = w;
@@ -482,5 +495,6 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	while (e->n_twins > e->config.generations)
 		drop_one(e);
 	*ret = cp;
+	engine_take_deferred(e); /* told while the twin was built */
 	return 0;
 }

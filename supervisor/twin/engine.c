@@ -94,6 +94,7 @@ void twin_engine_free(struct twin_engine *e)
 		timer_delete(e->deadline_timer);
 	if (e->in_place)
 		inplace_free(e->in_place);
+	free(e->gone.pids);
 	free(e->image);
 	free(e->repairs);
 	free(e->repair_data);
@@ -138,9 +139,14 @@ int engine_find_vdso(struct twin_engine *e, pid_t pid)
 
 int twin_attach(struct twin_engine *e, pid_t pid)
 {
+	long options = ACTIVE_OPTIONS;
+
 	if (e->pid)
 		return -EBUSY;
-	if (ptrace(PTRACE_SEIZE, pid, NULL, ACTIVE_OPTIONS) < 0)
+	/* With us, what was lent to it must not outlive us. */
+	if (e->config.lent_capabilities)
+		options |= PTRACE_O_EXITKILL;
+	if (ptrace(PTRACE_SEIZE, pid, NULL, options) < 0)
 		return engine_fail(e, -errno, "ptrace: %s", strerror(errno));
 	twin_watch(e, pid);
 	e->traced = true;
@@ -159,7 +165,14 @@ int twin_attach_running(struct twin_engine *e, pid_t pid)
 	if (r < 0)
 		return r;
 	e->executed = true;
-	return engine_find_vdso(e, pid);
+	r = engine_find_vdso(e, pid);
+	if (r == 0 && e->config.identity == TWIN_NAMESPACE) {
+		/* Refused it stays outside. */
+		(void)!namespace_enter(e, e->threads[0]);
+		thread_go_on(e->threads[0], 0);
+		engine_take_deferred(e);
+	}
+	return r;
 }
 
 void twin_watch(struct twin_engine *e, pid_t pid)
@@ -193,6 +206,8 @@ bool engine_helper_ended(struct twin_engine *e, pid_t pid)
 		e->holder_busy = false;
 		return true;
 	}
+	if (namespace_ended(e, pid))
+		return true;
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
 		if (e->dying[i] == pid) {
 			e->dying[i] = 0;
@@ -282,6 +297,7 @@ static void handle_clone(struct twin_engine *e, struct thread *t)
 
 static void handle_exec(struct twin_engine *e)
 {
+	bool first = !e->executed;
 	struct thread *t;
 
 	/* Whoever called it, only the leader is left, and the memory is a new one. */
@@ -298,10 +314,19 @@ static void handle_exec(struct twin_engine *e)
 	e->streams_seen.n = 0;
 	if (engine_find_vdso(e, e->pid) < 0)
 		e->syscall_insn = 0;
-	engine_push_event(e, &(struct twin_event){.type = TWIN_EVENT_EXEC, .pid = e->pid});
 	t = thread_add(e, e->pid);
+	if (t && first && e->config.identity == TWIN_NAMESPACE) {
+		t->stopped = true;
+		t->stop = (struct wait_event){
+			.kind = WAIT_PTRACE_EVENT, .signal = SIGTRAP, .event = PTRACE_EVENT_EXEC};
+		(void)!namespace_enter(e, t); /* refused, it stays outside */
+		t = thread_find(e, e->pid);
+	}
+	e->executed_inside = e->inside && !first;
+	engine_push_event(e, &(struct twin_event){.type = TWIN_EVENT_EXEC, .pid = e->pid});
 	if (t)
 		thread_go_on(t, 0);
+	engine_take_deferred(e);
 }
 
 static void handle_end(struct twin_engine *e, struct thread *t, pid_t pid, int raw)
@@ -392,6 +417,8 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw)
 		locked_event(e, raw);
 		return;
 	}
+	if (namespace_stopped(e, pid, &w))
+		return;
 	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
 		if (e->dying[i] == pid)
 			return;
@@ -405,6 +432,13 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw)
 	/* A process that was made with clone(2) and no SIGCHLD, which is not ours to keep. */
 	else
 		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
+}
+
+void engine_take_deferred(struct twin_engine *e)
+{
+	for (unsigned i = 0; i < e->n_deferred; i++)
+		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
+	e->n_deferred = 0;
 }
 
 struct twin_event twin_next_event(struct twin_engine *e)
@@ -471,6 +505,7 @@ void twin_forget(struct twin_engine *e)
 	e->holder_busy = false;
 	e->scratch.data = 0;
 	e->streams_seen.n = 0;
+	namespace_forget(e);
 	engine_forget_active(e);
 }
 
@@ -499,7 +534,19 @@ unsigned twin_count(const struct twin_engine *e)
 
 pid_t twin_pid(const struct twin_engine *e, unsigned generation)
 {
-	return generation < e->n_twins ? e->twins[generation]->pid : 0;
+	const struct twin *w = generation < e->n_twins ? e->twins[generation] : NULL;
+
+	return !w ? 0 : w->nest.leader ? w->nest.leader : w->pid;
+}
+
+bool twin_is_inside(const struct twin_engine *e)
+{
+	return e->inside;
+}
+
+pid_t twin_group(const struct twin_engine *e)
+{
+	return e->inside ? e->nest.group : 0;
 }
 
 nsec_t twin_taken_at(const struct twin_engine *e, unsigned generation)

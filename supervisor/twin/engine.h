@@ -28,6 +28,7 @@
 #include "supervisor/twin/mappings.h"
 #include "supervisor/twin/partial.h"
 #include "supervisor/twin/selfref.h"
+#include "supervisor/twin/namespace.h"
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/timers.h"
 #include "supervisor/twin/twin.h"
@@ -54,6 +55,7 @@ struct self_state {
 
 struct thread {
 	pid_t tid;
+	pid_t inner;               /* its number in its namespace; 0: not known, or not inside */
 	bool second_fatal;         /* stands at a fatal signal, but another came first */
 	bool used, stopped, asked; /* asked: a PTRACE_INTERRUPT is under way */
 	bool mended;               /* in this freeze: its registers are fit to go on with */
@@ -92,7 +94,8 @@ struct thread {
 
 /* What is known of a twin's thread beside its frame. */
 struct twin_thread {
-	pid_t tid;
+	pid_t tid;  /* as the process itself knows it */
+	pid_t host; /* as we do; only in a namespace */
 	struct schedule sched;
 	int io_priority;
 	uint64_t timer_slack;
@@ -135,6 +138,10 @@ struct twin {
 	 * calls and their data, frames */
 	uint64_t threads_at, calls_at, repair_data_at, leader_calls_at;
 	struct locked_memory locked;
+	uint64_t thread_calls_at, nest_text_at;
+	struct nest nest;                     /* where it stands ready; .leader 0: it does not */
+	struct arch_regs leader_regs;         /* of its main thread there */
+	uint64_t late_calls_at, n_late_calls; /* the leader's at the swap */
 	bool filtered; /* a seccomp filter: stop once more before it applies */
 	bool stepwise; /* no right to choose pids: ns_last_pid */
 	struct file_table files;
@@ -206,7 +213,13 @@ struct twin_engine {
 	size_t n_slots;
 	unsigned n_threads;
 
-	bool holder_busy;  /* it locks memory (locked.c): not to be touched */
+	bool holder_busy; /* it locks memory (locked.c): not to be touched */
+	struct nest nest; /* of the active; only while inside */
+	bool inside;      /* the active lives in a pid namespace of its own */
+	bool executed_inside;
+	struct pid_list gone;
+	pid_t old_inits[OLD_INITS_MAX];
+
 	bool holder_fresh; /* its first stop is yet to be waited for */
 	pid_t holder;      /* parked task that shares the active's memory; 0: none */
 	struct arch_regs holder_regs;
@@ -218,7 +231,7 @@ struct twin_engine {
 
 	unsigned n_checkpoints; /* of this program */
 	struct process_timers timers;
-	struct leader_calls leader_calls;
+	struct leader_calls leader_calls, thread_calls;
 	struct pending_signal pending[PENDING_MAX]; /* of the checkpoint under way */
 	unsigned n_pending;
 	bool pending_incomplete;
@@ -276,6 +289,7 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw);
 void engine_defer(struct twin_engine *e, pid_t pid, int raw);
 void engine_push_event(struct twin_engine *e, const struct twin_event *ev);
 void engine_forget_active(struct twin_engine *e);
+void engine_take_deferred(struct twin_engine *e);
 void engine_kill_helper(struct twin_engine *e, pid_t pid);
 bool engine_helper_ended(struct twin_engine *e, pid_t pid); /* true if it was one */
 /* Options of an active task: it is never killed with its tracer. */
@@ -420,6 +434,9 @@ _must_check_ int rebuild_run(struct twin_engine *e, struct twin *w);
  * those that are missing. On failure the process is fit for nothing but to be killed. */
 _must_check_ int rebuild_missing(struct twin_engine *e, struct twin *w, unsigned standing);
 void rebuild_let_go(struct twin_engine *e, struct twin *w);
+void rebuild_oom_score(const struct twin *w);
+/* What is known of a thread of a twin, for the active that it becomes. */
+struct thread *rebuild_adopt(struct twin_engine *e, const struct twin_thread *tt, pid_t tid);
 
 /* checkpoint.c */
 /* Kill the twin of a generation and close the gap. */

@@ -105,13 +105,18 @@ static size_t image_layout(struct twin *w, unsigned n_threads, size_t frame)
 	at += w->repair_data_size;
 	w->leader_calls_at = at;
 	at += LEADER_CALLS * sizeof(struct routine_call) + LEADER_DATA;
+	w->thread_calls_at = at;
+	at += LEADER_CALLS * sizeof(struct routine_call) + LEADER_DATA;
+	w->nest_text_at = at;
+	at += NEST_TEXT;
 	at = (at + ARCH_FRAME_ALIGN - 1) & ~(size_t)(ARCH_FRAME_ALIGN - 1);
 	return (at + n_threads * frame + PAGE - 1) & ~(PAGE - 1);
 }
 
 static int fill_thread(
-	struct twin *w, const struct thread *t, unsigned i, uint8_t *image, size_t frame_at)
+	struct twin_engine *e, struct twin *w, const struct thread *t, unsigned i, size_t frame_at)
 {
+	uint8_t *image = e->image;
 	struct routine_thread *rt = (struct routine_thread *)(image + w->threads_at) + i;
 	struct clone_args ca = {
 		.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SETTLS |
@@ -126,6 +131,8 @@ static int fill_thread(
 		return r;
 	/* The first is the leader: a process of its own, and a child of the tracer. */
 	ca.flags |= i == 0 ? CLONE_PARENT : CLONE_THREAD | CLONE_SIGHAND;
+	if (e->inside)
+		ca.flags |= CLONE_SIGHAND; /* of the agent */
 	if (!w->stepwise) {
 		ca.set_tid = w->data + w->threads_at + i * sizeof(*rt) +
 			     offsetof(struct routine_thread, wanted_tid);
@@ -133,7 +140,7 @@ static int fill_thread(
 	}
 	memset(rt, 0, sizeof(*rt));
 	memcpy(rt->clone_args, &ca, sizeof(ca));
-	rt->wanted_tid = (uint32_t)t->tid;
+	rt->wanted_tid = (uint32_t)namespace_inner(e, t->tid);
 	/* Those with adjoining numbers are cloned in one go: each trap is time for others to fork.
 	 */
 	rt->steer = w->stepwise && i > 0 && (i == 1 || t->tid != w->threads[i - 1].tid + 1);
@@ -150,7 +157,7 @@ static int fill_thread(
 		rt->parent_death_signal = (uint64_t)t->self.parent_death_signal;
 	arch_build_frame(image + frame_at, w->data + frame_at, &regs, &t->xstate, t->sigmask,
 		&t->altstack, &rt->frame_sp);
-	w->threads[i] = (struct twin_thread){.tid = t->tid,
+	w->threads[i] = (struct twin_thread){.tid = (pid_t)rt->wanted_tid,
 		.sched = t->sched,
 		.io_priority = t->io_priority,
 		.self = t->self,
@@ -196,46 +203,84 @@ uint64_t leader_data(struct leader_calls *l, const void *data, size_t len)
 	return at;
 }
 
-static void fill_leader_calls(struct twin_engine *e, const struct twin *w)
+/* What may be done long before the swap goes to the front; credentials that are changed later take
+ * some of it away again. How many these are. */
+static unsigned early_calls(struct twin_engine *e)
+{
+	struct leader_calls *l = &e->leader_calls;
+	unsigned n = 0;
+
+	for (unsigned i = 0; e->inside && e->thread_calls.n == 0 && i < l->n; i++) {
+		struct routine_call c = l->calls[i];
+		bool early = c.nr == SYS_setsid || c.nr == SYS_setpgid;
+
+		if (c.nr == SYS_prctl)
+			early = c.args[0] == PR_SET_PDEATHSIG ||
+				c.args[0] == PR_SET_CHILD_SUBREAPER;
+		if (!early)
+			continue;
+		memmove(&l->calls[n + 1], &l->calls[n], (i - n) * sizeof(c));
+		l->calls[n++] = c;
+	}
+	return n;
+}
+
+static unsigned fill_leader_calls(struct twin_engine *e, const struct twin *w)
 {
 	struct leader_calls *l = &e->leader_calls;
 	uint8_t *to = e->image + w->leader_calls_at;
+	unsigned n;
 
 	locked_restore(&w->locked, l);
+	for (unsigned i = 0; i < e->timers.n_posix; i++)
+		e->timers.posix[i].tid = namespace_inner(e, e->timers.posix[i].tid);
 	timers_restore(&e->timers, l);
 	selfref_keep(e, w);
 	signals_restore(e, l);
+	n = early_calls(e);
 	memcpy(to, l->calls, sizeof(l->calls));
 	memcpy(to + sizeof(l->calls), l->data, sizeof(l->data));
+	if (!e->inside)
+		return n;
+	l = &e->thread_calls;
+	to = e->image + w->thread_calls_at;
+	memcpy(to, l->calls, sizeof(l->calls));
+	memcpy(to + sizeof(l->calls), l->data, sizeof(l->data));
+	return n;
 }
 
 static int fill(struct twin_engine *e, struct twin *w, size_t frame)
 {
 	struct routine_args *args = (struct routine_args *)e->image;
 	size_t frame_at = w->image_len;
-	unsigned i = 1;
+	unsigned i = 1, n_early;
 
 	memset(e->image, 0, w->leader_calls_at);
-	fill_leader_calls(e, w);
+	n_early = fill_leader_calls(e, w);
 	*args = (struct routine_args){.calls = w->data + w->calls_at,
 		.stepwise = w->stepwise,
 		.n_threads = w->n_threads,
 		.threads = w->data + w->threads_at,
-		.n_leader_calls = e->leader_calls.n,
+		.n_leader_calls = e->inside ? n_early : e->leader_calls.n,
 		.leader_calls = w->data + w->leader_calls_at,
-		.trap_before_frame = w->filtered};
+		.trap_before_frame = w->filtered || e->inside,
+		.n_thread_calls = e->inside ? e->thread_calls.n : 0,
+		.thread_calls = w->data + w->thread_calls_at};
+	w->n_late_calls = e->leader_calls.n - n_early;
+	w->late_calls_at = args->leader_calls + n_early * sizeof(struct routine_call);
 	threads_sort(e);
 	FOREACH_THREAD(e, t)
 	{
 		int r;
 		frame_at -= frame;
-		r = fill_thread(w, t, t->tid == e->pid ? 0 : i++, e->image, frame_at);
+		r = fill_thread(e, w, t, t->tid == e->pid ? 0 : i++, frame_at);
 		if (r < 0)
 			return engine_fail(e, -EBUSY, "thread %d: %s", t->tid, strerror(-r));
 	}
 	w->calls_at += w->data;
 	w->threads_at += w->data;
 	w->repair_data_at += w->data;
+	w->nest_text_at += w->data;
 	return 0;
 }
 
@@ -260,6 +305,8 @@ static int leave_session(struct twin_engine *e, const struct twin *w, struct inj
 	else
 		return 0;
 	leader_call(l, nr, (const uint64_t[6]){0});
+	if (e->inside)
+		return 0; /* there it has a number of its own to be free */
 	r = inject_call(in, nr, (const uint64_t[6]){0}, &result);
 	return r < 0 ? r : (int)MIN2(result, 0L);
 }
@@ -284,7 +331,7 @@ static int leave_rseq(struct twin_engine *e, struct injection *in)
 	const struct thread *leader = thread_find(e, e->pid);
 	long result;
 
-	if (!leader || !leader->rseq)
+	if (!leader || !leader->rseq || e->inside)
 		return 0;
 	return inject_call(in, SYS_rseq,
 		(const uint64_t[6]){leader->rseq, leader->rseq_len, 1 /* RSEQ_FLAG_UNREGISTER */,
@@ -448,8 +495,10 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		r = mappings_mark(&e->wiped, &in);
 	if (r == 0)
 		r = leave_session(e, w, &in);
-	if (r == 0)
+	if (r == 0 && !e->inside)
 		r = ask_altstack(e, &in);
+	if (r == 0 && e->inside)
+		r = credentials_plan(e, w, &in);
 	if (r == 0)
 		r = fill(e, w, frame);
 	if (r == 0)
@@ -467,5 +516,5 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		return e->reason[0] ? r : engine_fail(e, r, "preparing the twin: %s", strerror(-r));
 	keep_oom_score(w, e->pid);
 	files_note_flags(&w->files, w->pid);
-	return 0;
+	return e->inside ? namespace_build(e, w) : 0;
 }

@@ -286,7 +286,7 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 }
 
 /* The new process inherits it from the template. */
-static void restore_oom_score(const struct twin *w)
+void rebuild_oom_score(const struct twin *w)
 {
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%d", w->oom_score_adj);
@@ -306,7 +306,7 @@ static int run_template(struct twin_engine *e, struct twin *w, struct schedule *
 		CPU_SET(cpu, &here);
 		(void)sched_setaffinity(w->pid, sizeof(here), &here);
 	}
-	restore_oom_score(w);
+	rebuild_oom_score(w);
 	schedule_boost(w->pid); /* what it clones inherits that, until let go */
 	if (w->stepwise)
 		schedule_hurry(ret_own, w->pid);
@@ -479,23 +479,30 @@ int rebuild_missing(struct twin_engine *e, struct twin *w, unsigned standing)
 	return engine_fail(e, r, "starting the main thread: %s", strerror(-r));
 }
 
+struct thread *rebuild_adopt(struct twin_engine *e, const struct twin_thread *tt, pid_t tid)
+{
+	struct thread *t = thread_add(e, tid);
+
+	if (!t)
+		return NULL;
+	memcpy(t->name, tt->name, sizeof(t->name));
+	t->timer_slack = tt->timer_slack;
+	t->tid_addr = tt->tid_addr;
+	t->tid_addr_known = true;
+	t->altstack = tt->altstack;
+	t->altstack_queries = tt->altstack_queries;
+	t->self = tt->self;
+	restart_adopt(e, t, tt);
+	return t;
+}
+
 void rebuild_let_go(struct twin_engine *e, struct twin *w)
 {
 	for (unsigned i = 0; i < w->n_threads; i++) {
-		struct twin_thread *tt = &w->threads[i];
-		struct thread *t = thread_add(e, tt->tid);
+		const struct twin_thread *tt = &w->threads[i];
 
 		(void)ptrace(PTRACE_SETOPTIONS, tt->tid, NULL, ACTIVE_OPTIONS);
-		if (!t)
-			continue;
-		memcpy(t->name, tt->name, sizeof(t->name));
-		t->timer_slack = tt->timer_slack;
-		t->tid_addr = tt->tid_addr;
-		t->tid_addr_known = true;
-		t->altstack = tt->altstack;
-		t->altstack_queries = tt->altstack_queries;
-		t->self = tt->self;
-		restart_adopt(e, t, tt);
+		(void)rebuild_adopt(e, tt, tt->tid);
 	}
 	for (unsigned i = w->n_threads; i > 0; i--)
 		(void)ptrace(w->threads[i - 1].partial.kind ? PTRACE_SYSCALL : PTRACE_CONT,

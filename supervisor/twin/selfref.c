@@ -45,6 +45,7 @@ static void keep_owner(struct twin_engine *e, const struct twin *w, const struct
 	if (fd < 0 || fcntl(fd, F_GETOWN_EX, &owner) < 0 || owner.pid <= 0 ||
 		!is_ours(e, owner.type, owner.pid))
 		return;
+	owner.pid = namespace_inner(e, owner.pid);
 	leader_call(l, SYS_fcntl,
 		ARGS((uint64_t)f->fd, F_SETOWN_EX, leader_data(l, &owner, sizeof(owner))));
 }
@@ -78,7 +79,8 @@ static void keep_pidfd(struct twin_engine *e, const struct twin *w, const struct
 		!thread_find(e, (pid_t)pid))
 		return;
 	/* O_EXCL stands for PIDFD_THREAD in both. */
-	leader_call(&e->leader_calls, SYS_pidfd_open, ARGS(pid, flags & (O_EXCL | O_NONBLOCK)));
+	leader_call(&e->leader_calls, SYS_pidfd_open,
+		ARGS((uint64_t)namespace_inner(e, (pid_t)pid), flags & (O_EXCL | O_NONBLOCK)));
 	replace(e, &w->files, f, flags & O_CLOEXEC);
 }
 

@@ -254,8 +254,9 @@ void signals_restore(struct twin_engine *e, struct leader_calls *calls)
 {
 	for (unsigned i = 0; i < e->n_pending; i++) {
 		const struct pending_signal *p = &e->pending[i];
-		uint64_t sig = (uint64_t)p->info.si_signo, pid = (uint64_t)e->pid,
-			 tid = (uint64_t)p->tid;
+		uint64_t sig = (uint64_t)p->info.si_signo,
+			 pid = (uint64_t)namespace_inner(e, e->pid),
+			 tid = (uint64_t)namespace_inner(e, p->tid);
 
 		if (p->tid == 0)
 			leader_call(calls, SYS_rt_sigqueueinfo,

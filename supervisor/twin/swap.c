@@ -26,6 +26,7 @@ const char *twin_way_to_string(enum twin_way w)
 		[TWIN_WAY_AUTO] = "auto",
 		[TWIN_WAY_RECLAIM] = "reclaim",
 		[TWIN_WAY_IN_PLACE] = "in-place",
+		[TWIN_WAY_NAMESPACE] = "namespace",
 	};
 
 	return (unsigned)w < _TWIN_WAY_MAX ? names[w] : "unknown";
@@ -198,6 +199,10 @@ static void drop_old_events(struct twin_engine *e)
 /* Why in place, or NULL: then *ret_why says why not. */
 static const char *why_in_place(struct twin_engine *e, const struct twin *w, const char **ret_why)
 {
+	if (e->inside) {
+		*ret_why = "its threads stand ready in a namespace";
+		return NULL;
+	}
 	if (e->config.way == TWIN_WAY_RECLAIM) {
 		*ret_why = "as set";
 		return NULL;
@@ -242,7 +247,7 @@ static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_sw
 	if (r == 0)
 		r = swap_reconcile(e, w, swap);
 	if (r == 0)
-		r = rebuild_run(e, w);
+		r = w->nest.leader ? namespace_late_calls(e, w) : rebuild_run(e, w);
 	return r;
 }
 
@@ -286,8 +291,11 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 		swap.why = why;
 		r = swap_in_place(e, w, &swap);
 	}
-	if (r < 0)
+	if (r < 0) {
+		if (w->nest.leader)
+			swap.way = TWIN_WAY_NAMESPACE;
 		r = swap_by_reclaim(e, w, &swap);
+	}
 	drop_old_events(e);
 	if (r < 0) {
 		/* One that ended by itself has left its place. */
@@ -297,7 +305,12 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	}
 	if (!file_locks_are_back(e, w, swap.way == TWIN_WAY_IN_PLACE ? e->pid : w->pid))
 		swap_note_loss(&swap, "a file lock that somebody else has by now");
-	rebuild_let_go(e, w);
+	if (w->nest.leader) {
+		namespace_let_go(e, w);
+		swap.new_pid = e->pid;
+	} else {
+		rebuild_let_go(e, w);
+	}
 	swap.latency = now_nsec() - swap.begun;
 	if (swap.way == TWIN_WAY_IN_PLACE)
 		inplace_name_children(e, w, &swap);

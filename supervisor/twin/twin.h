@@ -38,7 +38,8 @@ struct twin_engine;
 
 enum twin_event_type {
 	TWIN_EVENT_NONE,    /* nothing more to report now */
-	TWIN_EVENT_EXEC,    /* .pid executed a new program; all twins of the old one are gone */
+	TWIN_EVENT_EXEC,    /* .pid executed a new program; all twins of the old one are gone. With
+			     * TWIN_NAMESPACE it may have another pid than was attached */
 	TWIN_EVENT_FATAL,   /* .tid stands at the delivery of fatal .signal */
 	TWIN_EVENT_EXITED,  /* the whole process is gone; .status is its raw wait status */
 	TWIN_EVENT_STOPPED, /* group-stopped by .signal: no checkpoints until continued */
@@ -62,6 +63,7 @@ enum twin_way {
 	TWIN_WAY_AUTO, /* of a swap that is to come: whichever is possible, keeps more, is faster */
 	TWIN_WAY_RECLAIM,  /* the active ends; a new process is made under its ids */
 	TWIN_WAY_IN_PLACE, /* nobody ends: the active is rolled back (only while it still stands) */
+	TWIN_WAY_NAMESPACE, /* a new process that stands ready in a pid namespace */
 	_TWIN_WAY_MAX
 };
 const char *twin_way_to_string(enum twin_way w);
@@ -75,11 +77,22 @@ enum twin_children {
 	TWIN_CHILDREN_REFUSE, /* no twin then: twin_swap() fails */
 };
 
+enum twin_identity {
+	TWIN_EXACT,     /* the same numbers for everybody */
+	TWIN_NAMESPACE, /* the same for the process itself; others see a new one after a swap */
+};
+
 struct twin_config {
 	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
 	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
 	enum twin_way way;      /* which to prefer */
 	enum twin_children children;
+	enum twin_identity identity;
+	/* TWIN_NAMESPACE: the program that is to be process 1 of the namespaces, and capabilities
+	 * that the process executes with (as ambient ones) for the engine alone: it has lost them
+	 * when its first instruction runs. 0 where it may make namespaces itself. */
+	const char *namespace_init;
+	uint64_t lent_capabilities;
 };
 
 struct twin_checkpoint {
@@ -92,7 +105,7 @@ struct twin_checkpoint {
 };
 
 struct twin_swap {
-	pid_t old_pid, new_pid; /* the same, unless the log says otherwise */
+	pid_t old_pid, new_pid; /* the same, unless twin_is_inside() */
 	enum twin_way way;      /* taken */
 	const char *why;        /* it, in a few words */
 	unsigned generation;
@@ -175,6 +188,11 @@ _must_check_ int twin_inspect(
 	struct twin_engine *e, struct twin_registers *list, size_t max, size_t *ret_n);
 
 pid_t twin_active_pid(const struct twin_engine *e); /* 0: none */
+/* It lives in a pid namespace of its own, as TWIN_NAMESPACE asks for; where that is refused, at its
+ * first exec, it stays outside with an exact identity, and twin_reason() says why. */
+bool twin_is_inside(const struct twin_engine *e);
+/* Session and process group of the active and its children in there; 0: not inside. */
+pid_t twin_group(const struct twin_engine *e);
 unsigned twin_count(const struct twin_engine *e);
 pid_t twin_pid(const struct twin_engine *e, unsigned generation); /* 0: none */
 nsec_t twin_taken_at(const struct twin_engine *e, unsigned generation);

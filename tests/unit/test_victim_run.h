@@ -28,6 +28,11 @@
 #include "supervisor/twin/twin.h"
 #include "tests/victims/victim.h"
 
+/* How the victims are guarded. */
+#ifndef VICTIM_IDENTITY
+#define VICTIM_IDENTITY TWIN_EXACT
+#endif
+
 #define VICTIM_PATIENCE (10 * NSEC_PER_SEC)
 #define TIDS_MAX 1024
 
@@ -39,7 +44,8 @@ struct tid_set {
 struct victim_run {
 	struct twin_engine *e;
 	struct victim_shared *shared;
-	pid_t pid;
+	pid_t pid; /* of the active, as we know it */
+	char init[PATH_MAX + 32];
 	struct twin_event end; /* FATAL or EXITED, once it came */
 	unsigned n_execs, n_stops, n_continues, n_lost;
 	pid_t lost_pid;
@@ -83,6 +89,26 @@ _unused_ static void list_own_fds(char *text, size_t size)
 		closedir(d);
 }
 
+/* What the thread itself knows as its number: the last that it has. */
+_unused_ static pid_t own_number(pid_t tid)
+{
+	char path[64], line[256];
+	pid_t number = tid;
+
+	if (VICTIM_IDENTITY == TWIN_EXACT)
+		return tid;
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	FILE *f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		const char *last = strrchr(line, '\t');
+		if (strncmp(line, "NSpid:", 6) == 0 && last)
+			number = atoi(last);
+	}
+	if (f)
+		fclose(f);
+	return number;
+}
+
 _unused_ static void list_tids(pid_t pid, struct tid_set *ret)
 {
 	char path[64];
@@ -93,7 +119,7 @@ _unused_ static void list_tids(pid_t pid, struct tid_set *ret)
 	/* The kernel lists threads in order of birth: compared as sets below. */
 	for (struct dirent *entry; d && (entry = readdir(d));)
 		if (entry->d_name[0] != '.' && ret->n < TIDS_MAX)
-			ret->tids[ret->n++] = atoi(entry->d_name);
+			ret->tids[ret->n++] = own_number(atoi(entry->d_name));
 	if (d)
 		closedir(d);
 }
@@ -128,6 +154,7 @@ _unused_ static void run_take_events(struct victim_run *r)
 			return;
 		case TWIN_EVENT_EXEC:
 			r->n_execs++;
+			r->pid = ev.pid;
 			break;
 		case TWIN_EVENT_FATAL:
 		case TWIN_EVENT_EXITED:
@@ -217,18 +244,32 @@ _unused_ static void exec_victim(
 	_exit(127);
 }
 
+_unused_ static void find_init(char *path, size_t size)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = '\0';
+	snprintf(path, size, "%s/../../twinit-nsinit", dirname(self));
+}
+
 /* The victim runs its program and has made its first progress when this returns. */
 _unused_ static bool run_begin(
 	struct victim_run *r, const char *name, unsigned generations, bool swapped)
 {
-	struct twin_config config = {.generations = generations,
+	struct twin_config config = {
+		.generations = generations,
 		.freeze_deadline = 500 * 1000 * NSEC_PER_USEC,
-		.children = run_children};
+		.children = run_children,
+		.identity = VICTIM_IDENTITY,
+		.namespace_init = r->init,
+	};
 	int gate[2], memfd = memfd_create("victim", MFD_CLOEXEC), error;
 	sigset_t child;
 	char c = 0;
 
 	memset(r, 0, sizeof(*r));
+	find_init(r->init, sizeof(r->init));
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL);
@@ -293,6 +334,27 @@ _unused_ static int remove_entry(
 	return remove(path);
 }
 
+_unused_ static void describe_children(char *text, size_t size)
+{
+	char path[64], stat[128];
+	size_t len = 0;
+	int pid;
+
+	text[0] = '\0';
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", getpid());
+	FILE *f = fopen(path, "re");
+	while (f && fscanf(f, "%d", &pid) == 1 && len + sizeof(stat) < size) {
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		FILE *g = fopen(path, "re");
+		if (g && fgets(stat, 40, g))
+			len += (size_t)snprintf(text + len, size - len, "%s; ", stat);
+		if (g)
+			fclose(g);
+	}
+	if (f)
+		fclose(f);
+}
+
 /* Of a test that failed nothing may stay behind either. */
 _unused_ static void kill_children(void)
 {
@@ -313,6 +375,7 @@ _unused_ static void kill_children(void)
 _unused_ static bool run_reap_all(struct victim_run *r)
 {
 	nsec_t until = now_nsec() + VICTIM_PATIENCE;
+	char how[512];
 
 	while (now_nsec() < until) {
 		siginfo_t info;
@@ -322,8 +385,9 @@ _unused_ static bool run_reap_all(struct victim_run *r)
 			return true;
 		wait_a_little();
 	}
+	describe_children(how, sizeof(how));
 	kill_children();
-	return run_fail(r, "children are left");
+	return run_fail(r, "children are left: %s", how);
 }
 
 /* Ask the victim to stop, unless it failed. */

@@ -27,7 +27,7 @@ struct report_options {
 	struct report_list mb; /* memory written to */
 	struct report_list threads;
 	struct report_list dirty; /* percent */
-	const char *choice[2];    /* values of the bench's own options, in their order */
+	const char *choice[3];    /* values of the bench's own options, in their order */
 };
 
 /* An option of one bench alone: NAME=VALUE out of the words allowed, the first by default. */

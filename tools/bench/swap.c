@@ -7,7 +7,10 @@
 #include "tools/bench/load.h"
 #include "tools/bench/report.h"
 
+#include <libgen.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 enum column {
 	MB,
@@ -41,11 +44,12 @@ static const struct report_column columns[] = {
 	[IN_PLACE] = {"in_place", "in place", 9, 0},
 	[FAILED] = {"failed", "failed", 8, 0},
 };
-enum choice { CAUSE, WAY };
+enum choice { CAUSE, WAY, IDENTITY };
 static const struct report_choice choices[] = {
 	[CAUSE] = {"cause", "how the process ends: by a null pointer, or by kill -9",
 		{"segv", "kill"}},
 	[WAY] = {"way", "how the twin takes over", {"auto", "reclaim", "in-place"}},
+	[IDENTITY] = {"identity", "[Twin] Identity= of the process", {"exact", "namespace"}},
 };
 
 static bool one(
@@ -114,6 +118,16 @@ static void measure(
 		bench_die("a swap failed", twin_reason(l->engine));
 }
 
+static const char *beside_us(char *path, size_t size)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = '\0';
+	snprintf(path, size, "%s/../../twinit-nsinit", dirname(self));
+	return path;
+}
+
 int main(int argc, char **argv)
 {
 	struct report_options o = {.rounds = 200,
@@ -127,6 +141,7 @@ int main(int argc, char **argv)
 		.threads = {{1, 4, 16}, 3},
 		.dirty = {{0, 50}, 2}};
 	struct twin_config config = {.generations = 1};
+	char init[PATH_MAX + 32];
 	struct report r;
 
 	report_options(argc, argv,
@@ -141,6 +156,10 @@ int main(int argc, char **argv)
 	for (unsigned w = 0; w < _TWIN_WAY_MAX; w++)
 		if (strcmp(o.choice[WAY], twin_way_to_string(w)) == 0)
 			config.way = w;
+	if (strcmp(o.choice[IDENTITY], "namespace") == 0) {
+		config.identity = TWIN_NAMESPACE;
+		config.namespace_init = beside_us(init, sizeof(init));
+	}
 	bench_prepare();
 	report_begin(&r, "swap", &o, choices, ELEMENTSOF(choices), columns, ELEMENTSOF(columns));
 	for (unsigned i = 0; i < o.mb.n; i++) {

@@ -81,6 +81,7 @@ enum routine_entry {
 	ROUTINE_CALLS,  /* the first list of calls, then a trap */
 	ROUTINE_LEADER, /* a leader that stands already: lists, missing threads, set-up, frame */
 	ROUTINE_THREAD, /* a thread that stands already: set-up, frame */
+	ROUTINE_LATE,   /* both lists of calls, then a trap */
 };
 void arch_prepare_routine(struct arch_regs *r, uint64_t code, enum routine_entry entry,
 	uint64_t argument, uint64_t thread);
@@ -139,6 +140,7 @@ struct routine_args {
 	uint64_t threads;                      /* address of struct routine_thread[] */
 	uint64_t n_leader_calls, leader_calls; /* made by the leader when all threads are there */
 	uint64_t trap_before_frame; /* each thread stops once more before it loads its frame */
+	uint64_t n_thread_calls, thread_calls; /* made by each thread, before that stop */
 };
 /* Of a task that the routine has just cloned: the address of its struct routine_thread. */
 uint64_t arch_routine_thread(const struct arch_regs *r);

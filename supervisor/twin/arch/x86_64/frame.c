@@ -43,6 +43,7 @@ static_assert(offsetof(struct routine_thread, gs_base) == 152, "T_GS");
 static_assert(offsetof(struct routine_thread, frame_sp) == 160, "T_FRAME");
 static_assert(offsetof(struct routine_thread, name) == 168, "T_NAME");
 static_assert(offsetof(struct routine_args, trap_before_frame) == 56, "A_TRAP");
+static_assert(offsetof(struct routine_args, n_thread_calls) == 64, "A_N_THREAD_CALLS");
 static_assert(offsetof(struct routine_thread, timer_slack) == 184, "T_SLACK");
 static_assert(offsetof(struct routine_thread, parent_death_signal) == 192, "T_DEATH");
 static_assert(sizeof(struct routine_thread) == 200, "T_SIZE");

@@ -10,7 +10,8 @@
 #define ARCH_GET_CPUID 0x1011 /* asm/prctl.h */
 
 /* routine.S */
-extern const uint8_t arch_routine_calls[], arch_routine_leader[], arch_routine_thread_entry[];
+extern const uint8_t arch_routine_calls[], arch_routine_leader[], arch_routine_thread_entry[],
+	arch_routine_late[];
 
 int arch_get_regs(pid_t tid, struct arch_regs *ret)
 {
@@ -163,6 +164,7 @@ void arch_prepare_routine(struct arch_regs *r, uint64_t code, enum routine_entry
 		[ROUTINE_CALLS] = arch_routine_calls,
 		[ROUTINE_LEADER] = arch_routine_leader,
 		[ROUTINE_THREAD] = arch_routine_thread_entry,
+		[ROUTINE_LATE] = arch_routine_late,
 	};
 
 	r->user.orig_rax = (unsigned long)-1L;

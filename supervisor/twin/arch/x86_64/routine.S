@@ -8,7 +8,7 @@
  */
 	.section .rodata
 	.globl arch_routine_begin, arch_routine_calls, arch_routine_end
-	.globl arch_routine_leader, arch_routine_thread_entry
+	.globl arch_routine_leader, arch_routine_thread_entry, arch_routine_late
 	.type arch_routine_begin, @object
 	.type arch_routine_calls, @object
 	.type arch_routine_end, @object
@@ -31,6 +31,8 @@
 #define A_N_LEADER_CALLS 40
 #define A_LEADER_CALLS 48
 #define A_TRAP 56
+#define A_N_THREAD_CALLS 64
+#define A_THREAD_CALLS 72
 
 #define C_NR 0
 #define C_ARGS 8
@@ -95,6 +97,7 @@ arch_routine_leader:
 	je .Lleader_clone
 	int3
 .Lleader_clone:
+	movq %r13, %r14		/* as for the threads: the keeper sees whose clone it is */
 	movq %r13, %rdi
 	movl $88, %esi
 	movl $NR_clone3, %eax
@@ -198,7 +201,9 @@ arch_routine_thread_entry:
 	movl $29, %edi		/* PR_SET_TIMERSLACK */
 	movl $NR_prctl, %eax
 	syscall
-1:	movq T_DEATH(%r13), %rsi
+	/* Credentials that change take the parent-death signal away. */
+1:	call_list A_N_THREAD_CALLS, A_THREAD_CALLS
+	movq T_DEATH(%r13), %rsi
 	testq %rsi, %rsi
 	jz 1f
 	movl $1, %edi		/* PR_SET_PDEATHSIG */
@@ -216,6 +221,13 @@ arch_routine_thread_entry:
 1:	movq T_FRAME(%r13), %rsp
 	movl $NR_rt_sigreturn, %eax
 	syscall
+	hlt
+
+	/* A main thread whose threads were made long before: what had to wait for the swap. */
+arch_routine_late:
+	call_list A_N_CALLS, A_CALLS
+	call_list A_N_LEADER_CALLS, A_LEADER_CALLS
+	int3
 	hlt
 arch_routine_end:
 	.size arch_routine_begin, . - arch_routine_begin

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+/*
+ * Identity by namespace: each generation of a node lives in a pid namespace of its own, all of
+ * them flat beside each other, under the same numbers. A twin's threads can so be made while the
+ * active still has its own, and at a swap nothing is left to be made.
+ *
+ * Tasks of one generation:
+ *   agent    outside the namespace, stopped for ever; shares memory, descriptors, directories and
+ *            signal handlers with the node, so that a fork of it is a fork of the node. For an
+ *            active it is the holder of the memory, for a twin its template.
+ *   builder  outside, and gone when all is built; it makes the namespace by unshare(2), which
+ *            needs no descriptor in the table that is shared with the node, and leads the
+ *            generation's session and process group.
+ *   init     the namespace's first: twinit-nsinit.
+ *   leader   the node's main thread; a child of ours, as all of these.
+ *
+ * A node enters its first namespace when it has executed, before its first instruction: the task
+ * that executed becomes the agent. Where that is refused the node stays outside, and its identity
+ * is exact.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "supervisor/twin/arch/arch.h"
+
+struct twin_engine;
+struct twin;
+struct thread;
+struct twin_swap;
+struct wait_event;
+struct injection;
+
+/* Numbers are ours, not the namespace's. */
+struct nest {
+	pid_t init, leader; /* 0: none */
+	pid_t group;        /* session and process group */
+};
+
+/* Tasks whose end may still be told and means nothing. */
+struct pid_list {
+	pid_t *pids;
+	unsigned n, allocated;
+};
+
+#define NEST_TEXT 512
+#define OLD_INITS_MAX 16
+
+/* namespace.c */
+/* The active stands where it was attached or has just executed. On failure it is unharmed, and
+ * not inside. */
+_must_check_ int namespace_enter(struct twin_engine *e, struct thread *t);
+/* The number that a task has for the node itself. */
+pid_t namespace_inner(const struct twin_engine *e, pid_t tid);
+_must_check_ int namespace_learn(struct twin_engine *e, struct thread *t);
+/* Outside of freezes: may a fork of the agent stand for a fork of the active? */
+_must_check_ int namespace_check(struct twin_engine *e);
+/* Allocates. */
+_must_check_ int namespace_reserve(struct twin_engine *e, unsigned n_threads);
+/* A task that is ours, or was, stopped or ended: true where nobody else is concerned. */
+bool namespace_stopped(struct twin_engine *e, pid_t pid, const struct wait_event *ev);
+bool namespace_ended(struct twin_engine *e, pid_t pid);
+void namespace_drop(struct twin_engine *e, struct twin *w);
+void namespace_forget(struct twin_engine *e);
+void namespace_bury(struct twin_engine *e, pid_t pid); /* killed: its end means nothing */
+
+/* namespace_build.c */
+struct nest_build {
+	struct nest nest;
+	pid_t builder;
+	struct arch_regs builder_regs, init_regs;
+};
+/* A builder out of the memory of a stopped task, with a namespace and its init, both stopped. */
+_must_check_ int nest_open(
+	struct twin_engine *e, pid_t from, const struct arch_regs *regs, struct nest_build *ret);
+/* Let the init execute; NEST_TEXT bytes at text_at are for its arguments. */
+_must_check_ int nest_run_init(
+	struct twin_engine *e, struct nest_build *b, uint64_t text_at, pid_t inner);
+void nest_abandon(struct twin_engine *e, struct nest_build *b);
+/* All threads of a twin whose image is ready, each before its first instruction. */
+_must_check_ int namespace_build(struct twin_engine *e, struct twin *w);
+
+/* namespace_swap.c */
+/* What only can be done now: descriptors put back, timers. */
+_must_check_ int namespace_late_calls(struct twin_engine *e, struct twin *w);
+void namespace_let_go(struct twin_engine *e, struct twin *w);
+
+/* credentials.c */
+/* What a thread that the agent makes has to call to be what the active's threads are. */
+_must_check_ int credentials_plan(struct twin_engine *e, struct twin *w, struct injection *in);
+/* Did it come true? */
+_must_check_ int credentials_check(struct twin_engine *e, const struct twin *w);
+/* Take what was lent from a task that stands. */
+_must_check_ int credentials_lower(struct twin_engine *e, pid_t tid, const struct arch_regs *regs);

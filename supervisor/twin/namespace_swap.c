@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The swap of a twin whose threads stand ready in their own namespace; see namespace.h. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+
+#include "supervisor/twin/engine.h"
+
+#define LATE_DEADLINE 2000000000ULL
+
+/* Only where there are any: it is a round to the leader and back. */
+int namespace_late_calls(struct twin_engine *e, struct twin *w)
+{
+	struct arch_regs regs = w->leader_regs;
+	pid_t leader = w->nest.leader;
+	int r, raw;
+
+	if (e->n_repairs == 0 && w->n_late_calls == 0)
+		return 0;
+	{
+		const uint64_t list[2] = {w->n_late_calls, w->late_calls_at};
+
+		r = image_write(leader, w->data + offsetof(struct routine_args, n_leader_calls),
+			list, sizeof(list));
+	}
+	arch_prepare_routine(&regs, w->code, ROUTINE_LATE, w->data, 0);
+	if (r == 0)
+		r = arch_set_regs(leader, &regs);
+	schedule_boost(leader); /* we wait for it */
+	if (r == 0 && ptrace(PTRACE_CONT, leader, NULL, NULL) < 0)
+		r = -errno;
+	engine_deadline_set(e, LATE_DEADLINE);
+	while (r == 0) {
+		struct wait_event ev;
+		pid_t pid = engine_wait(leader, &raw);
+
+		if (pid < 0) {
+			r = pid;
+			break;
+		}
+		ev = wait_classify((struct wait_status){raw}, true);
+		if (ev.kind == WAIT_SIGNAL_STOP && ev.signal == SIGTRAP)
+			break;
+		if (wait_is_end(&ev)) {
+			engine_defer(e, leader, raw);
+			r = -ESRCH;
+		} else if (ptrace(PTRACE_CONT, leader, NULL, NULL) < 0)
+			r = -errno;
+	}
+	engine_deadline_clear(e);
+	schedule_restore(leader, &w->threads[0].sched);
+	if (r == 0)
+		r = arch_set_regs(leader, &w->leader_regs);
+	return r < 0 ? engine_fail(e, r, "the twin's late calls: %s", strerror(-r)) : 0;
+}
+
+/* Those of the dead that are not reaped yet, and the init of their namespace, which stays as long
+ * as children of the node live there. */
+static void leave_old(struct twin_engine *e)
+{
+	FOREACH_THREAD(e, t)
+	{
+		namespace_bury(e, t->tid);
+	}
+	threads_clear(e);
+	for (unsigned i = 0; e->nest.init && i < OLD_INITS_MAX; i++)
+		if (!e->old_inits[i]) {
+			e->old_inits[i] = e->nest.init;
+			e->nest.init = 0;
+		}
+	namespace_bury(e, e->nest.init); /* no room for more: the children go */
+}
+
+void namespace_let_go(struct twin_engine *e, struct twin *w)
+{
+	rebuild_oom_score(w);
+	(void)ptrace(PTRACE_SETOPTIONS, w->nest.leader, NULL, ACTIVE_OPTIONS);
+	for (unsigned i = 0; i < w->n_threads; i++)
+		(void)ptrace(w->threads[i].partial.kind ? PTRACE_SYSCALL : PTRACE_CONT,
+			w->threads[i].host, NULL, NULL);
+	leave_old(e);
+	for (unsigned i = 0; i < w->n_threads; i++) {
+		struct thread *t = rebuild_adopt(e, &w->threads[i], w->threads[i].host);
+
+		if (t)
+			t->inner = w->threads[i].tid;
+	}
+	e->pid = w->nest.leader;
+	e->nest = w->nest;
+	w->nest = (struct nest){0};
+}
