@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * twinit-nsinit PID: process 1 of a node's pid namespace ([Twin] Identity=namespace). The twin
- * engine executes it; PID is the node's number in there.
+ * twinit-nsinit PID FIRST: process 1 of a node's pid namespace ([Twin] Identity=namespace). The
+ * twin engine executes it; PID is the node's number in there, FIRST where new numbers begin.
  *
  * The kernel kills all that is in a pid namespace when its process 1 ends. So this one lives as
  * long as the node does, whoever supervises it, and longer while children of the node are left,
  * which it reaps. It is its keeper's child, not an ancestor of the node.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -28,6 +30,17 @@ static bool reap(void)
 	return pid == 0 || errno != ECHILD;
 }
 
+static void number_from(const char *first)
+{
+	int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+
+	/* Refused, they begin at the bottom, as in any new namespace. */
+	if (fd >= 0 && write(fd, first, strlen(first)) < 0)
+		errno = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct signalfd_siginfo news[8];
@@ -35,8 +48,10 @@ int main(int argc, char **argv)
 	bool node_lives = true, children;
 	sigset_t all;
 
-	if (argc != 2)
+	if (argc != 3)
 		return 2;
+	number_from(argv[2]);
+	(void)raise(SIGTRAP); /* ready: to the engine, which traces until now */
 	/* Ignored it would stay so across exec, and the kernel would reap in our place. */
 	if (signal(SIGCHLD, SIG_DFL) == SIG_ERR)
 		return 1;

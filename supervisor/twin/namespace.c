@@ -21,6 +21,7 @@
 /* Where nothing can be: below the red zone of a thread that stands, and its stack is fresh. */
 #define BELOW_STACK 4096
 #define FORWARD_MAX 31
+#define INIT_DEADLINE 2000000000ULL
 
 void namespace_bury(struct twin_engine *e, pid_t pid)
 {
@@ -79,29 +80,61 @@ static bool is_old_init(const struct twin_engine *e, pid_t pid)
 	return false;
 }
 
-static bool is_init(const struct twin_engine *e, pid_t pid)
+static struct nest *nest_of_init(struct twin_engine *e, pid_t pid)
 {
-	if (pid == e->nest.init || is_old_init(e, pid))
-		return true;
+	if (pid == e->nest.init)
+		return &e->nest;
 	for (unsigned i = 0; i <= e->n_twins; i++)
 		if (e->twins[i]->nest.init == pid)
-			return true;
-	return false;
+			return &e->twins[i]->nest;
+	return NULL;
+}
+
+/* It executes, traps when it is ready, and is let go: untraced it survives us, as the node does. If
+ * it could not execute, it goes, and all of the namespace with it. */
+static void init_stopped(struct nest *n, const struct wait_event *ev)
+{
+	if (ev->kind == WAIT_PTRACE_EVENT && ev->event == PTRACE_EVENT_EXEC) {
+		n->executed = true;
+		(void)ptrace(PTRACE_CONT, n->init, NULL, NULL);
+	} else if (ev->kind == WAIT_SIGNAL_STOP && ev->signal == SIGTRAP) {
+		n->ready = n->executed;
+		if (!n->ready)
+			kill(n->init, SIGKILL);
+		(void)ptrace(PTRACE_DETACH, n->init, NULL, NULL);
+	} else {
+		(void)ptrace(n->executed ? PTRACE_CONT : PTRACE_SINGLESTEP, n->init, NULL, NULL);
+	}
+}
+
+int namespace_await_init(struct twin_engine *e, const struct nest *n)
+{
+	int r = 0, raw;
+
+	if (!n->ready)
+		engine_take_deferred(e);
+	if (n->ready)
+		return 0;
+	engine_deadline_set(e, INIT_DEADLINE);
+	while (r == 0 && n->init && !n->ready) {
+		pid_t pid = engine_wait(n->init, &raw);
+		if (pid < 0)
+			r = pid;
+		else
+			engine_handle(e, pid, raw);
+	}
+	engine_deadline_clear(e);
+	return r < 0 ? r : n->ready ? 0 : -ESRCH;
 }
 
 bool namespace_stopped(struct twin_engine *e, pid_t pid, const struct wait_event *ev)
 {
-	if (is_init(e, pid)) {
-		/* Untraced it survives us, as the node does. If it could not execute, it goes, and
-		 * all of the namespace with it. */
-		if (ev->kind == WAIT_PTRACE_EVENT && ev->event == PTRACE_EVENT_EXEC)
-			(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
-		else if (ev->kind == WAIT_SIGNAL_STOP && ev->signal == SIGTRAP)
-			kill(pid, SIGKILL);
-		else
-			(void)ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL);
+	struct nest *n = nest_of_init(e, pid);
+
+	if (n)
+		init_stopped(n, ev);
+	if (n || is_old_init(e, pid))
 		return true;
-	}
 	for (unsigned i = 0; i < e->n_twins; i++)
 		if (is_part_of(e->twins[i], pid))
 			return true;
@@ -439,17 +472,6 @@ static int enter(struct twin_engine *e, struct thread *t, struct nest_build *b, 
 	return r;
 }
 
-/* The init is let go when it has executed; until then the node would die with us. */
-static void await_init(struct twin_engine *e)
-{
-	int raw;
-
-	engine_deadline_set(e, NSEC_PER_SEC);
-	if (engine_wait(e->nest.init, &raw) > 0)
-		engine_handle(e, e->nest.init, raw);
-	engine_deadline_clear(e);
-}
-
 int namespace_enter(struct twin_engine *e, struct thread *t)
 {
 	struct nest_build b = {.builder = 0};
@@ -489,7 +511,8 @@ int namespace_enter(struct twin_engine *e, struct thread *t)
 	e->nest = b.nest;
 	e->inside = true;
 	e->executed_inside = false;
-	await_init(e);
+	/* Late, it gets there; dead, all of its namespace is. */
+	(void)!namespace_await_init(e, &e->nest);
 	struct thread before = *t;
 	threads_clear(e);
 	e->pid = b.nest.leader;

@@ -34,8 +34,9 @@ struct injection;
 
 /* Numbers are ours, not the namespace's. */
 struct nest {
-	pid_t init, leader; /* 0: none */
-	pid_t group;        /* session and process group */
+	pid_t init, leader;   /* 0: none */
+	pid_t group;          /* session and process group */
+	bool executed, ready; /* the init has, is */
 };
 
 /* Tasks whose end may still be told and means nothing. */
@@ -60,6 +61,8 @@ _must_check_ int namespace_check(struct twin_engine *e);
 _must_check_ int namespace_reserve(struct twin_engine *e, unsigned n_threads);
 /* A task that is ours, or was, stopped or ended: true where nobody else is concerned. */
 bool namespace_stopped(struct twin_engine *e, pid_t pid, const struct wait_event *ev);
+/* Until the init of a twin is ready: for the first ms after a checkpoint it may not be. */
+_must_check_ int namespace_await_init(struct twin_engine *e, const struct nest *n);
 bool namespace_ended(struct twin_engine *e, pid_t pid);
 void namespace_drop(struct twin_engine *e, struct twin *w);
 void namespace_forget(struct twin_engine *e);

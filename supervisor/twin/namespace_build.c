@@ -26,6 +26,11 @@
  * open, not for a moment. */
 #define INIT_FLAGS (CLONE_VM | CLONE_FILES | CLONE_PARENT | CLONE_PTRACE)
 
+/* Of pids, below the least pid_max that is usual. */
+#define FIRST_NUMBER 1000u
+#define NUMBERS_STEP 2000u
+#define NUMBERS_MAX 30000u
+
 static int first_stop(struct twin_engine *e, pid_t pid, struct arch_regs *ret)
 {
 	struct wait_event ev;
@@ -91,6 +96,7 @@ int nest_open(
 {
 	struct nest_build b = {.builder = 0};
 	struct injection in;
+	cpu_set_t anywhere;
 	int r = inject_begin(e, from, regs, false, &in);
 
 	if (r < 0)
@@ -111,6 +117,9 @@ int nest_open(
 	inject_end(&in);
 	if (r == 0)
 		r = prepare_init(e, &b);
+	/* It was born where we are, and would have to stay there. */
+	if (r == 0 && sched_getaffinity(0, sizeof(anywhere), &anywhere) == 0)
+		(void)sched_setaffinity(b.nest.init, sizeof(anywhere), &anywhere);
 	if (r < 0)
 		goto fail;
 	b.nest.group = b.builder;
@@ -130,21 +139,33 @@ void nest_abandon(struct twin_engine *e, struct nest_build *b)
 	b->builder = b->nest.init = 0;
 }
 
+/*
+ * Where the numbers of new tasks begin in a namespace. In each of a node's elsewhere: a child that
+ * the dead have left behind, of which the twin still knows, must not be taken for another.
+ */
+static unsigned next_numbers(struct twin_engine *e)
+{
+	e->numbers_from = (e->numbers_from + NUMBERS_STEP) % NUMBERS_MAX;
+	return FIRST_NUMBER + e->numbers_from;
+}
+
 /* It is not waited for: namespace_stopped() lets it go when it has executed. */
 int nest_run_init(struct twin_engine *e, struct nest_build *b, uint64_t text_at, pid_t inner)
 {
 	struct {
-		uint64_t argv[3], envp[1];
-		char number[16], path[NEST_TEXT - 48];
+		uint64_t argv[4], envp[1];
+		char node[16], number[16], path[NEST_TEXT - 72];
 	} text = {.envp = {0}};
 	struct arch_regs regs = b->init_regs;
 	int r;
 
 	static_assert(sizeof(text) == NEST_TEXT, "NEST_TEXT");
 	snprintf(text.path, sizeof(text.path), "%s", e->config.namespace_init);
-	snprintf(text.number, sizeof(text.number), "%d", inner);
+	snprintf(text.node, sizeof(text.node), "%d", inner);
+	snprintf(text.number, sizeof(text.number), "%u", next_numbers(e));
 	text.argv[0] = text_at + ((uint8_t *)text.path - (uint8_t *)&text);
-	text.argv[1] = text_at + ((uint8_t *)text.number - (uint8_t *)&text);
+	text.argv[1] = text_at + ((uint8_t *)text.node - (uint8_t *)&text);
+	text.argv[2] = text_at + ((uint8_t *)text.number - (uint8_t *)&text);
 	r = image_write(b->nest.init, text_at, &text, sizeof(text));
 	if (r < 0)
 		return r;

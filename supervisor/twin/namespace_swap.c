@@ -16,8 +16,10 @@ int namespace_late_calls(struct twin_engine *e, struct twin *w)
 {
 	struct arch_regs regs = w->leader_regs;
 	pid_t leader = w->nest.leader;
-	int r, raw;
+	int r = namespace_await_init(e, &w->nest), raw;
 
+	if (r < 0)
+		return engine_fail(e, r, "the twin's init: %s", strerror(-r));
 	if (e->n_repairs == 0 && w->n_late_calls == 0)
 		return 0;
 	{

@@ -59,8 +59,8 @@ static const struct victim_kind kinds[] = {
 	{.name = "scramble", .flags = CHURN},
 	{.name = "shell", .flags = STANDS},
 	{.name = "locked_memory", .not_in_place = "no task to work with"},
-	{.name = "kernel_state"},
-	{.name = "owners"},
+	{.name = "kernel_state", .flags = NOT_INSIDE},
+	{.name = "owners", .flags = NOT_INSIDE},
 	{.name = "file_locks"},
 };
 
@@ -249,7 +249,8 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	for (size_t i = 0; i < ELEMENTSOF(kinds); i++)
-		for (enum way w = FROZEN; w < WAYS; w++) {
+		for (enum way w = FROZEN; w < (VICTIM_IDENTITY == TWIN_EXACT ? WAYS : IN_PLACE);
+			w++) {
 			struct test_case *c = &cases[n];
 			if (w != FROZEN && (kinds[i].flags & FREEZE_ONLY))
 				continue;
