@@ -264,7 +264,7 @@ static bool pid_stays_in_use(struct twin_engine *e, const struct twin *w)
 /* What a twin of this moment will not have is at least named. */
 static void note_losses(struct twin_engine *e, struct twin *w)
 {
-	w->in_place.pid_in_use = pid_stays_in_use(e, w);
+	w->in_place.pid_in_use = !e->inside && pid_stays_in_use(e, w);
 	if (e->pending_incomplete)
 		note_loss(w, "some pending signals");
 	if (e->timers.incomplete || e->leader_calls.full)
