@@ -32,25 +32,58 @@
 #define PR_GET_TID_ADDRESS 40
 #endif
 
+/* What /proc alone tells; false: nothing, it has ended. */
+static bool read_names(pid_t pid, pid_t tid, char name[16], uint64_t *ret_slack)
+{
+	char text[32];
+	ssize_t len = proc_read(text, sizeof(text), "%d/timerslack_ns", tid);
+
+	*ret_slack = len > 0 ? strtoull(text, NULL, 10) : 0;
+	len = proc_read(text, sizeof(text), "%d/task/%d/comm", pid, tid);
+	if (len <= 0)
+		return false;
+	text[strcspn(text, "\n")] = '\0';
+	snprintf(name, 16, "%.15s", text);
+	return true;
+}
+
 static void look_at_facts(struct twin_engine *e, struct thread *t)
 {
-	char name[32];
-	ssize_t len = 0;
-
-	/* Since a swap a thread may not have got to taking back its name yet. */
-	if (!e->scratch.data) {
-		len = proc_read(name, sizeof(name), "%d/timerslack_ns", t->tid);
-		t->timer_slack = len > 0 ? strtoull(name, NULL, 10) : 0;
-		len = proc_read(name, sizeof(name), "%d/task/%d/comm", e->pid, t->tid);
-	}
-	if (len > 0) {
-		name[strcspn(name, "\n")] = '\0';
-		snprintf(t->name, sizeof(t->name), "%.15s", name);
-	}
+	(void)read_names(e->pid, t->tid, t->name, &t->timer_slack);
 	schedule_read(t->tid, &t->sched);
 	t->io_priority = schedule_get_io(t->tid);
 	if (sched_getaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0)
 		CPU_ZERO(&t->affinity);
+}
+
+/* Names were read before the freeze; what is the same after it was the same in it. (A thread that
+ * has yet to take back its own since a swap is not checkpointed at all.) Where they change all the
+ * time they are read in the freeze, and take their time there. */
+#define NAMES_TRIES 3
+
+static bool names_change(const struct twin_engine *e)
+{
+	return e->renamed >= NAMES_TRIES;
+}
+
+bool capture_same_names(struct twin_engine *e)
+{
+	unsigned tries = e->renamed;
+	char name[16];
+	uint64_t slack;
+
+	e->renamed = 0;
+	if (tries >= NAMES_TRIES)
+		return true;
+	FOREACH_THREAD(e, t)
+	{
+		if (read_names(e->pid, t->tid, name, &slack) &&
+			(strcmp(name, t->name) != 0 || slack != t->timer_slack)) {
+			e->renamed = tries + 1;
+			return false;
+		}
+	}
+	return true;
 }
 
 /* Of a line of /proc/TID/syscall. */
@@ -316,6 +349,8 @@ int capture_thread(struct twin_engine *e, struct thread *t)
 
 	if (t->sched.size == 0) /* born since the look */
 		look_at_facts(e, t);
+	else if (names_change(e))
+		(void)read_names(e->pid, t->tid, t->name, &t->timer_slack);
 	/* What a thread may have changed since. */
 	schedule_read(t->tid, &t->sched);
 	if (sched_getaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0)

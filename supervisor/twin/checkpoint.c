@@ -470,6 +470,8 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		r = engine_fail(e, -EBUSY, "the holder of the memory ended");
 	if (r == 0 && !timers_unchanged(&e->timers, e->pid))
 		r = engine_fail(e, -EAGAIN, "its timers were changed just now");
+	if (r == 0 && !capture_same_names(e))
+		r = engine_fail(e, -EAGAIN, "a thread gave itself a name just now");
 	if (r == 0 && scanned && locked_ask(e) < 0)
 		r = engine_fail(e, -EBUSY, "its memory could not be asked for");
 	w->locked = e->locked;

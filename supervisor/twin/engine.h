@@ -241,6 +241,7 @@ struct twin_engine {
 	bool copying;      /* its main thread has the options of copies */
 	unsigned zombie_looks;
 	unsigned elsewhere_looks;
+	unsigned renamed;      /* checkpoints in a row that were refused for a name */
 	unsigned unlike_looks; /* in a row that found a thread unlike the main thread */
 	unsigned turn;         /* whose turn it is to be compared */
 	nsec_t turned_at;
@@ -395,6 +396,7 @@ const char *restart_unsupported(const struct arch_regs *r); /* NULL: fine */
 
 /* capture.c */
 _must_check_ int capture_look(struct twin_engine *e, bool *ret_quiet); /* outside the freeze */
+_must_check_ bool capture_same_names(struct twin_engine *e);           /* after it */
 _must_check_ int capture_thread(struct twin_engine *e, struct thread *t);
 _must_check_ int capture_once(struct twin_engine *e, struct thread *t);
 

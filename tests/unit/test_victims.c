@@ -29,6 +29,7 @@ struct victim_kind {
 static const struct victim_kind kinds[] = {
 	{.name = "one_thread"},
 	{.name = "sixteen_threads"},
+	{.name = "names"},
 	{.name = "epoll_timeouts"},
 	{.name = "epoll_timeouts", .flags = FREEZE_ONLY, .pace = 18, .share = 40},
 	{.name = "timed_calls"},
