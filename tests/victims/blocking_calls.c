@@ -9,7 +9,9 @@
 #include <linux/futex.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/inotify.h>
@@ -26,19 +28,21 @@
 #include <sys/wait.h>
 
 #define LONG_SECONDS 1000
-#define SIG_KICK SIGUSR2         /* has a handler */
-#define SIG_AWAITED SIGUSR1      /* blocked, for sigtimedwait */
+#define SIG_KICK SIGUSR2    /* has a handler */
+#define SIG_AWAITED SIGUSR1 /* blocked, for sigtimedwait */
+#define SIG_AWAITED_TOO (SIGRTMIN + 2)
 #define SIG_TO_FD (SIGRTMIN + 1) /* blocked, for signalfd */
 
 static volatile bool ended;
 static int quit[2], pipes[2], event, timer, signals, watch, listener, lock_fd[2], ofd_holder, file;
-static int stream[2], timed[2], datagrams[2];
+static int stream[2], timed[2], datagrams[2], full[2], epoll, full_event, full_msg_id, ofd_file;
 static int sem_id, msg_id;
-static mqd_t queue;
-static uint32_t futex_word;
+static mqd_t queue, full_queue;
+static uint32_t futex_word, pi_word;
+static sem_t semaphore;
 static pid_t child;
 static const struct timespec far = {LONG_SECONDS, 0};
-static char path[2][128];
+static char path[2][128], fifo[128];
 
 static long in_futex(void)
 {
@@ -173,10 +177,17 @@ static long in_flock(void)
 {
 	return flock(lock_fd[1], LOCK_EX) == 0;
 }
-static long in_setlkw(void)
+/* Two wait for the same one. */
+static long lock_and_unlock(int fd, int how)
 {
 	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-	return fcntl(file, F_SETLKW, &l) == 0;
+	int r = fcntl(fd, how, &l);
+	l.l_type = F_UNLCK;
+	return r == 0 && fcntl(fd, how, &l) == 0;
+}
+static long in_setlkw(void)
+{
+	return lock_and_unlock(file, F_SETLKW);
 }
 static long in_wait4(void)
 {
@@ -192,6 +203,84 @@ static long in_sigsuspend(void)
 static long in_pause(void)
 {
 	return pause();
+}
+
+static long in_epoll(void)
+{
+	struct epoll_event ev;
+	return epoll_wait(epoll, &ev, 1, -1);
+}
+static long in_sigwaitinfo(void)
+{
+	sigset_t set;
+	sigemptyset(&set);
+	sigaddset(&set, SIG_AWAITED_TOO);
+	return sigwaitinfo(&set, NULL) == SIG_AWAITED_TOO;
+}
+static long in_lock_pi(void)
+{
+	return syscall(SYS_futex, &pi_word, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0);
+}
+static long in_waitv(void)
+{
+	struct {
+		uint64_t val, uaddr;
+		uint32_t flags, reserved;
+	} v = {0, (uint64_t)&futex_word, 2 /* 32 bits */ | FUTEX_PRIVATE_FLAG, 0};
+	return syscall(449 /* futex_waitv */, &v, 1, 0, NULL, 0);
+}
+static long in_write_eventfd(void)
+{
+	uint64_t v = 1;
+	return write(full_event, &v, sizeof(v)) == sizeof(v);
+}
+static long in_send(void)
+{
+	return send(full[0], "x", 1, 0);
+}
+static long in_recvmsg(void)
+{
+	char c;
+	struct iovec iov = {&c, 1};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	return recvmsg(stream[0], &m, 0);
+}
+static long in_msgsnd(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} m = {1, "text"};
+	return msgsnd(full_msg_id, &m, sizeof(m.text), 0);
+}
+static long in_mq_send(void)
+{
+	return mq_send(full_queue, "x", 1, 0);
+}
+static long in_ofd_setlkw(void)
+{
+	return lock_and_unlock(ofd_file, F_OFD_SETLKW);
+}
+static long in_open_fifo(void)
+{
+	return open(fifo, O_RDONLY) >= 0;
+}
+static long in_waitid(void)
+{
+	siginfo_t info;
+	return child ? waitid(P_PID, (id_t)child, &info, WSTOPPED) == 0 : in_poll();
+}
+static long in_sem_wait(void)
+{
+	return sem_wait(&semaphore);
+}
+static void *joined(void *arg)
+{
+	return in_poll() == 1 ? arg : NULL;
+}
+static long in_join(void)
+{
+	return pthread_join(victim_thread(joined, NULL), NULL);
 }
 
 enum result { ONE, ZERO, KICKED };
@@ -226,7 +315,21 @@ static const struct call {
 	{"mq_timedreceive", in_mq_timedreceive, ONE},
 	{"flock", in_flock, ONE},
 	{"F_SETLKW", in_setlkw, ONE},
+	{"waitid", in_waitid, ONE},
 	{"wait4", in_wait4, ONE},
+	{"epoll_wait", in_epoll, ONE},
+	{"sigwaitinfo", in_sigwaitinfo, ONE},
+	{"futex LOCK_PI", in_lock_pi, ZERO},
+	{"futex_waitv", in_waitv, ZERO},
+	{"write to an eventfd", in_write_eventfd, ONE},
+	{"send", in_send, ONE},
+	{"recvmsg", in_recvmsg, ONE},
+	{"msgsnd", in_msgsnd, ZERO},
+	{"mq_send", in_mq_send, ZERO},
+	{"F_OFD_SETLKW", in_ofd_setlkw, ONE},
+	{"open of a FIFO", in_open_fifo, ONE},
+	{"sem_wait", in_sem_wait, ZERO},
+	{"pthread_join", in_join, ZERO},
 	{"sigsuspend", in_sigsuspend, KICKED},
 	{"pause", in_pause, KICKED},
 };
@@ -258,6 +361,7 @@ static void set_up_signals(void)
 	sigaddset(&set, SIG_TO_FD);
 	signals = signalfd(-1, &set, SFD_CLOEXEC);
 	sigaddset(&set, SIG_AWAITED);
+	sigaddset(&set, SIG_AWAITED_TOO);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	victim_check(signals >= 0, "signalfd");
 }
@@ -273,6 +377,7 @@ static void set_up_sockets(void)
 	victim_check(listen(listener, 5) == 0, "listen");
 	victim_check(socketpair(AF_UNIX, SOCK_STREAM, 0, stream) == 0 &&
 			     socketpair(AF_UNIX, SOCK_STREAM, 0, timed) == 0 &&
+			     socketpair(AF_UNIX, SOCK_STREAM, 0, full) == 0 &&
 			     socketpair(AF_UNIX, SOCK_DGRAM, 0, datagrams) == 0,
 		"socketpair");
 	victim_check(
@@ -290,9 +395,44 @@ static void set_up_locks(void)
 		victim_check(lock_fd[i] >= 0, "open");
 	}
 	victim_check(flock(lock_fd[0], LOCK_EX) == 0, "flock");
+	snprintf(fifo, sizeof(fifo), "%s/fifo", getenv("VICTIM_DIR"));
+	ofd_file = open(path[1], O_RDWR | O_CREAT, 0600);
 	ofd_holder = open(path[1], O_RDWR | O_CREAT, 0600);
 	file = open(path[1], O_RDWR);
 	victim_check(file >= 0 && fcntl(ofd_holder, F_OFD_SETLK, &l) == 0, "F_OFD_SETLK");
+}
+
+/* What one can wait for to have room again. */
+static void fill(void)
+{
+	uint64_t most = UINT64_MAX - 1;
+	struct epoll_event ev = {.events = EPOLLIN};
+	struct {
+		long type;
+		char text[1024];
+	} m = {1, ""};
+	struct msqid_ds ds;
+
+	full_event = eventfd(0, 0);
+	full_msg_id = msgget(IPC_PRIVATE, 0600);
+	epoll = epoll_create1(0);
+	sem_init(&semaphore, 0, 0);
+	victim_check(write(full_event, &most, sizeof(most)) == sizeof(most), "eventfd");
+	victim_check(mq_send(full_queue, "x", 1, 0) == 0 && mq_send(full_queue, "x", 1, 0) == 0,
+		"mq_send");
+	while (msgsnd(full_msg_id, &m, sizeof(m.text), IPC_NOWAIT) == 0)
+		;
+	/* Up to the last byte. */
+	while (msgctl(full_msg_id, IPC_STAT, &ds) == 0 &&
+		msgsnd(full_msg_id, &m, 8, IPC_NOWAIT) == 0)
+		;
+	while (send(full[0], m.text, sizeof(m.text), MSG_DONTWAIT) > 0)
+		;
+	while (send(full[0], "x", 1, MSG_DONTWAIT) > 0)
+		;
+	victim_check(epoll_ctl(epoll, EPOLL_CTL_ADD, quit[0], &ev) == 0, "epoll");
+	victim_check(mkfifo(fifo, 0600) == 0, "mkfifo");
+	pi_word = (uint32_t)gettid();
 }
 
 static void set_up(void)
@@ -316,6 +456,9 @@ static void set_up(void)
 	queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
 	victim_check(sem_id >= 0 && msg_id >= 0 && queue >= 0, "IPC");
 	mq_unlink(name);
+	full_queue = mq_open(name, O_RDWR | O_CREAT | O_EXCL, 0600, &attr);
+	mq_unlink(name);
+	fill();
 	if (victim_is_swapped())
 		return;
 	child = fork(); /* a child is lost in a swap */
@@ -324,6 +467,26 @@ static void set_up(void)
 		for (;;)
 			pause();
 	}
+}
+
+static void give_room(void)
+{
+	char bytes[65536];
+	uint64_t v;
+	struct {
+		long type;
+		char text[1024];
+	} m;
+
+	syscall(SYS_futex, &pi_word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0);
+	victim_check(read(full_event, &v, sizeof(v)) == sizeof(v), "eventfd");
+	while (recv(full[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		;
+	victim_check(msgrcv(full_msg_id, &m, sizeof(m.text), 0, 0) >= 0, "msgrcv");
+	victim_check(mq_receive(full_queue, bytes, sizeof(bytes), NULL) == 1, "mq_receive");
+	victim_check(open(fifo, O_RDWR) >= 0, "fifo");
+	sem_post(&semaphore);
+	kill(getpid(), SIG_AWAITED_TOO);
 }
 
 static void give_all(void)
@@ -349,7 +512,7 @@ static void give_all(void)
 	getsockname(listener, (struct sockaddr *)&a, &len);
 	int client = socket(AF_UNIX, SOCK_STREAM, 0);
 	victim_check(connect(client, (struct sockaddr *)&a, len) == 0, "connect");
-	victim_check(send(stream[1], "x", 1, 0) == 1 && send(timed[1], "x", 1, 0) == 1 &&
+	victim_check(send(stream[1], "xx", 2, 0) == 2 && send(timed[1], "x", 1, 0) == 1 &&
 			     send(datagrams[1], "x", 1, 0) == 1,
 		"send");
 	kill(getpid(), SIG_AWAITED);
@@ -358,20 +521,24 @@ static void give_all(void)
 	victim_check(mq_send(queue, "x", 1, 0) == 0, "mq_send");
 	flock(lock_fd[0], LOCK_UN);
 	victim_check(fcntl(ofd_holder, F_OFD_SETLK, &l) == 0, "unlock");
+	give_room();
 	if (child)
-		kill(child, SIGKILL);
+		kill(child, SIGSTOP); /* for waitid */
 }
 
 static void take_back(void)
 {
 	semctl(sem_id, 0, IPC_RMID);
 	msgctl(msg_id, IPC_RMID, NULL);
+	msgctl(full_msg_id, IPC_RMID, NULL);
 }
 
 static void join(pthread_t t, const struct call *c)
 {
 	int r = ETIMEDOUT;
 
+	if (c->run == in_wait4 && child)
+		kill(child, SIGKILL);
 	/* A kick may come before the thread is in its call again: kick until it ends. */
 	for (unsigned tries = 0; tries < 500 && r == ETIMEDOUT; tries++) {
 		struct timespec until;
