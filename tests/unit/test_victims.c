@@ -54,6 +54,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "process_state"},
 	{.name = "process_timers"},
 	{.name = "whole_calls", .flags = FREEZE_ONLY},
+	{.name = "handled_calls", .flags = FREEZE_ONLY},
 	{.name = "torn_calls", .flags = SENDS},
 	{.name = "seccomp", .flags = NOT_INSIDE},
 	{.name = "pending"},
