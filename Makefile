@@ -40,6 +40,8 @@ ALL_LDFLAGS = $(LDFLAGS_$(MODE)) $(LDFLAGS)
 SD_LIBS = -lsystemd
 EV_LIBS = -lev -lm
 INI_LIBS = -linih
+# __cxa_demangle() is libstdc++'s.
+DW_LIBS = -ldw -lelf -lstdc++
 
 ARCH := $(shell uname -m)
 config_SRC := $(wildcard config/*.c)
@@ -50,7 +52,7 @@ keeper_SRC := $(filter-out supervisor/keeper/main.c supervisor/keeper/protocol.c
 supervisor_SRC := $(filter-out supervisor/main.c,$(wildcard supervisor/*.c)) $(wildcard supervisor/bus/*.c)
 twinctl_SRC := $(wildcard tools/twinctl/*.c)
 protocol_SRC := supervisor/keeper/protocol.c
-postmortem_SRC := $(wildcard supervisor/postmortem/*.c)
+backtrace_SRC := $(filter-out supervisor/backtrace/main.c,$(wildcard supervisor/backtrace/*.c))
 
 obj = $(patsubst %.S,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
 lib = $(B)/lib$(1).a
@@ -74,7 +76,7 @@ $(call lib,$(1)): $(call obj,$($(1)_SRC))
 	ar rcs $$@ $$^
 ALL_OBJ += $(call obj,$($(1)_SRC))
 endef
-$(foreach l,config base twin probes keeper supervisor protocol,$(eval $(call library,$(l))))
+$(foreach l,config base twin probes keeper supervisor protocol backtrace,$(eval $(call library,$(l))))
 
 # Paths and flags are compiled in: another PREFIX or CFLAGS builds anew.
 $(B)/flags: FORCE
@@ -105,20 +107,19 @@ $(B)/twinit: $(B)/supervisor/main.o $(foreach l,supervisor protocol config base,
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 $(B)/twinit-keeper: $(B)/supervisor/keeper/main.o $(foreach l,keeper probes twin protocol config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EV_LIBS) $(INI_LIBS)
-# __cxa_demangle() is libstdc++'s.
-$(B)/twinit-backtrace: $(call obj,$(postmortem_SRC)) $(foreach l,config base,$(call lib,$(l)))
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ -ldw -lelf -lstdc++ $(INI_LIBS)
 # One is executed for each twin in a namespace, so it is small and has nothing to be linked then.
 $(B)/twinit-nsinit: supervisor/namespace_init/main.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS_BASE) -O2 -static -MMD -MP -o $@ $<
+$(B)/twinit-backtrace: $(B)/supervisor/backtrace/main.o $(foreach l,backtrace twin base config,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(DW_LIBS)
 $(B)/twinctl: $(call obj,$(twinctl_SRC)) $(foreach l,config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(INI_LIBS)
 
 # --- tests -----------------------------------------------------------------------------------
-TEST_LIBS := $(foreach l,supervisor keeper probes twin protocol config base,$(call lib,$(l)))
+TEST_LIBS := $(foreach l,backtrace supervisor keeper probes twin protocol config base,$(call lib,$(l)))
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS) -lcmocka $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS) -lcmocka $(DW_LIBS) $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 $(B)/tests/unit/test_engine_points%.o: CPPFLAGS += -DTWIN_FAULT_POINTS
 $(B)/tests/unit/test_engine_points%: $(B)/tests/unit/test_engine_points%.o $(foreach l,twin-faults base config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka

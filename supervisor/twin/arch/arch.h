@@ -70,6 +70,19 @@ uint64_t arch_sp(const struct arch_regs *r);
 uint64_t arch_tls(const struct arch_regs *r);
 uint64_t arch_second_base(const struct arch_regs *r); /* GS; 0 where there is none */
 
+/* The registers in the order of the architecture's DWARF numbers, for unwinding: how many, 0 to
+ * n - 1, and the program counter. */
+#define ARCH_DWARF_REGISTERS_MAX 32
+unsigned arch_dwarf_registers(
+	const struct arch_regs *r, uint64_t ret[ARCH_DWARF_REGISTERS_MAX], uint64_t *ret_pc);
+/* One line each, for people. */
+struct arch_register_name {
+	const char *name;
+	uint64_t value;
+};
+unsigned arch_list_registers(
+	const struct arch_regs *r, struct arch_register_name *ret, unsigned max);
+
 /* Offset of a system call instruction inside the vdso; -ENOTSUP when there is none. */
 long arch_find_syscall(const void *vdso, size_t len);
 #define ARCH_SYSCALL_SIZE 2

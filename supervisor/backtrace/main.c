@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * twinit-backtrace: says what a failed (or silent) node was doing, in a process of its own, so
+ * that neither a damaged stack nor large debug information can hurt the keeper that asks.
+ *
+ *	twinit-backtrace [--folder=DIR] [--log-level=LEVEL] <ORDER >RESULT
+ *
+ * The order comes on standard input (order.h). The traces go to the log, and with --folder to a
+ * record there (record.h), whose name is the one line on standard output.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "supervisor/backtrace/record.h"
+#include "supervisor/backtrace/unwind.h"
+#include "supervisor/base/log.h"
+
+#define ORDER_BYTES_MAX (16u << 20)
+/* Damaged memory can make libdw go round in circles. */
+#define CPU_SECONDS_MAX 20
+#define LOG_LINES_MAX 200
+
+static char *read_all(void)
+{
+	char *text = NULL;
+	size_t len = 0;
+
+	for (;;) {
+		char *more = realloc(text, len + 65537);
+		ssize_t n;
+
+		if (!more || len > ORDER_BYTES_MAX) {
+			free(more ? more : text);
+			return NULL;
+		}
+		text = more;
+		n = read(STDIN_FILENO, text + len, 65536);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			text[len] = '\0';
+			return text;
+		}
+		len += (size_t)n;
+	}
+}
+
+static void log_trace(const struct order *o, const char *trace)
+{
+	unsigned lines = 0;
+	const char *next;
+
+	for (const char *line = trace; *line && lines < LOG_LINES_MAX; line = next, lines++) {
+		size_t len = strcspn(line, "\n");
+		log_node(LOG_NOTICE, o->node, "%.*s", (int)(len > 400 ? 400 : len), line);
+		next = line + len + (line[len] == '\n');
+	}
+}
+
+static int keep(const struct order *o, const char *folder, const char *trace)
+{
+	char name[ORDER_TEXT_MAX + 64];
+	int fd = record_open_folder(folder), r;
+
+	if (fd < 0) {
+		log_node(LOG_WARNING, o->node, "%s: %s", folder, strerror(-fd));
+		return fd;
+	}
+	r = record_write(fd, o, trace, name, sizeof(name));
+	if (r < 0)
+		log_node(LOG_WARNING, o->node, "no record in %s: %s", folder, strerror(-r));
+	else
+		printf("%s\n", name);
+	if (r == 0 && o->core) {
+		int q = record_write_core(fd, o);
+		if (q < 0)
+			log_node(LOG_WARNING, o->node, "no core file in %s: %s", folder,
+				strerror(-q));
+	}
+	record_prune(fd, RECORDS_MAX, RECORDS_BYTES_MAX);
+	close(fd);
+	return r;
+}
+
+static int run(const char *folder)
+{
+	const struct rlimit cpu = {CPU_SECONDS_MAX, CPU_SECONDS_MAX};
+	char *text = read_all(), *trace = NULL;
+	struct order o;
+	size_t len;
+	FILE *f;
+	int r;
+
+	(void)setrlimit(RLIMIT_CPU, &cpu);
+	r = text ? order_parse(text, &o) : -ENOMEM;
+	free(text);
+	if (r < 0) {
+		log_error("the order is not understood: %s", strerror(-r));
+		return r;
+	}
+	f = open_memstream(&trace, &len);
+	if (!f) {
+		order_clear(&o);
+		return -ENOMEM;
+	}
+	r = unwind_print(&o, f);
+	if (r < 0)
+		fprintf(f, "no back trace: %s\n", strerror(-r));
+	r = fclose(f) == 0 ? 0 : -ENOMEM;
+	if (r == 0)
+		log_trace(&o, trace);
+	if (r == 0 && folder)
+		r = keep(&o, folder, trace);
+	free(trace);
+	order_clear(&o);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"folder", required_argument, NULL, 'f'},
+		{"log-level", required_argument, NULL, 'l'},
+		{0},
+	};
+	const char *folder = NULL;
+	int c, level;
+
+	log_open("twinit-backtrace");
+	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (c == 'f')
+			folder = optarg;
+		else if (c == 'l' && (level = log_level_from_string(optarg)) >= 0)
+			log_set_level(level);
+		else
+			return EXIT_FAILURE;
+	}
+	return run(folder) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/backtrace/unwind.h"
+
+#include <dwarf.h>
+#include <elfutils/libdwfl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define FRAMES_MAX 128
+
+struct unwinding {
+	const struct order *order;
+	FILE *f;
+	Dwfl *dwfl;
+	int memory_fd;
+	unsigned n_frames;
+};
+
+static bool read_word(_unused_ Dwfl *dwfl, Dwarf_Addr at, Dwarf_Word *ret, void *arg)
+{
+	const struct unwinding *u = arg;
+	unsigned long word;
+
+	if (pread(u->memory_fd, &word, sizeof(word), (off_t)at) != (ssize_t)sizeof(word))
+		return false;
+	*ret = word;
+	return true;
+}
+
+/* *cursor: the thread after the one before; NULL at first. */
+static pid_t next_thread(_unused_ Dwfl *dwfl, void *arg, void **cursor)
+{
+	const struct unwinding *u = arg;
+	const struct order_thread *t = *cursor, *end = u->order->threads + u->order->n_threads;
+
+	for (t = t ? t + 1 : u->order->threads; t < end; t++)
+		if (t->known) {
+			*cursor = (void *)t;
+			return t->tid;
+		}
+	return 0;
+}
+
+static bool set_registers(Dwfl_Thread *thread, void *thread_arg)
+{
+	const struct order_thread *t = thread_arg;
+	Dwarf_Word words[ARCH_DWARF_REGISTERS_MAX];
+	uint64_t values[ARCH_DWARF_REGISTERS_MAX], pc;
+	unsigned n = arch_dwarf_registers(&t->regs, values, &pc);
+
+	for (unsigned i = 0; i < n; i++)
+		words[i] = values[i];
+	dwfl_thread_state_register_pc(thread, pc);
+	return dwfl_thread_state_registers(thread, 0, n, words);
+}
+
+static void print_source(struct unwinding *u, Dwfl_Module *module, Dwarf_Addr pc)
+{
+	Dwfl_Line *line = module ? dwfl_module_getsrc(module, pc) : NULL;
+	const char *file;
+	int number;
+
+	if (!line)
+		return;
+	file = dwfl_lineinfo(line, NULL, &number, NULL, NULL, NULL);
+	if (file)
+		fprintf(u->f, " at %s:%d", file, number);
+}
+
+static int print_frame(Dwfl_Frame *frame, void *arg)
+{
+	struct unwinding *u = arg;
+	Dwfl_Module *module;
+	const char *name = NULL, *symbol = NULL, *slash;
+	Dwarf_Addr pc, look, start = 0;
+	GElf_Off offset = 0;
+	GElf_Sym sym;
+	bool exact;
+
+	if (!dwfl_frame_pc(frame, &pc, &exact))
+		return DWARF_CB_ABORT;
+	/* A return address may belong to the next function. */
+	look = exact ? pc : pc - 1;
+	module = dwfl_addrmodule(u->dwfl, look);
+	if (module) {
+		name = dwfl_module_info(module, NULL, &start, NULL, NULL, NULL, NULL, NULL);
+		symbol = dwfl_module_addrinfo(module, look, &offset, &sym, NULL, NULL, NULL);
+	}
+	slash = name ? strrchr(name, '/') : NULL;
+	fprintf(u->f, "  #%-3u 0x%016" PRIx64 " ", u->n_frames, (uint64_t)pc);
+	if (symbol)
+		fprintf(u->f, "%s+0x%" PRIx64, symbol, (uint64_t)(offset + (exact ? 0 : 1)));
+	else
+		fputs("?", u->f);
+	if (name)
+		fprintf(u->f, " (%s+0x%" PRIx64 ")", slash ? slash + 1 : name,
+			(uint64_t)(pc - start));
+	print_source(u, module, look);
+	fputs("\n", u->f);
+	return ++u->n_frames >= FRAMES_MAX ? DWARF_CB_ABORT : DWARF_CB_OK;
+}
+
+static void print_thread(struct unwinding *u, const struct order_thread *t)
+{
+	const char *why;
+
+	fprintf(u->f, "thread %d \"%s\"%s\n", t->tid, t->name, t->at_fault ? " (at fault)" : "");
+	if (!t->known) {
+		fputs("  its registers were not at hand\n", u->f);
+		return;
+	}
+	u->n_frames = 0;
+	(void)dwfl_errno();
+	if (dwfl_getthread_frames(u->dwfl, t->tid, print_frame, u) == 0)
+		return;
+	if (u->n_frames >= FRAMES_MAX) {
+		fputs("  ... deeper than is printed\n", u->f);
+		return;
+	}
+	why = dwfl_errmsg(0);
+	fprintf(u->f, "  (%s)\n", why ? why : "ends here");
+}
+
+static int print_all(struct unwinding *u)
+{
+	for (size_t i = 0; i < u->order->n_threads; i++)
+		if (u->order->threads[i].at_fault)
+			print_thread(u, &u->order->threads[i]);
+	for (size_t i = 0; i < u->order->n_threads; i++)
+		if (!u->order->threads[i].at_fault)
+			print_thread(u, &u->order->threads[i]);
+	return 0;
+}
+
+int unwind_print(const struct order *o, FILE *f)
+{
+	static const Dwfl_Thread_Callbacks threads = {
+		.next_thread = next_thread,
+		.memory_read = read_word,
+		.set_initial_registers = set_registers,
+	};
+	static char *no_path;
+	static const Dwfl_Callbacks callbacks = {
+		.find_elf = dwfl_linux_proc_find_elf,
+		.find_debuginfo = dwfl_standard_find_debuginfo,
+		.debuginfo_path = &no_path,
+	};
+	struct unwinding u = {.order = o, .f = f};
+	char path[32];
+	int r = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", o->memory_pid);
+	u.memory_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (u.memory_fd < 0)
+		return -errno;
+	u.dwfl = dwfl_begin(&callbacks);
+	if (!u.dwfl)
+		r = -ENOMEM;
+	if (r == 0 && (dwfl_linux_proc_report(u.dwfl, o->memory_pid) != 0 ||
+			      dwfl_report_end(u.dwfl, NULL, NULL) != 0))
+		r = -ESRCH;
+	if (r == 0 && !dwfl_attach_state(u.dwfl, NULL, o->pid, &threads, &u))
+		r = -EINVAL;
+	if (r == 0)
+		r = print_all(&u);
+	if (u.dwfl)
+		dwfl_end(u.dwfl);
+	close(u.memory_fd);
+	return r;
+}
