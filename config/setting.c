@@ -142,6 +142,8 @@ const struct setting settings[] = {
 	{ "Failover", "OnDependencyFailover", set_dependency_action, FIELD(failover),
 	  .allowed = "none, signal:SIGNAL, reload, restart, checkpoint or stop; for one node "
 		     "alone as NODE=restart" },
+	{ "Failover", "PostMortem", set_bool, FIELD(failover.post_mortem), .allowed = BOOL_TEXT },
+	{ "Failover", "CoreDump", set_bool, FIELD(failover.core_dump), .allowed = BOOL_TEXT },
 	{ "Failover", "EventFD", set_bool, FIELD(failover.event_fd), .allowed = BOOL_TEXT },
 };
 /* clang-format on */

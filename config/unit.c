@@ -194,7 +194,7 @@ static struct unit *unit_new(
 				.generations = 1,
 				.quiet_window = 20 * USEC_PER_MSEC,
 			},
-		.failover = {.stable = USEC_PER_SEC},
+		.failover = {.stable = USEC_PER_SEC, .post_mortem = true},
 	};
 	if (!u->id || !u->path || !u->text || init_lists(u) < 0) {
 		unit_free(u);

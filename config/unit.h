@@ -117,7 +117,9 @@ struct failover_settings {
 	char **notify;   /* Notify=: nodes that are dependents though they name this one nowhere */
 	struct dependency_rule *rules; /* OnDependencyFailover= */
 	size_t n_rules;
-	bool event_fd; /* EventFD=: $TWINIT_EVENT_FD */
+	bool event_fd;    /* EventFD=: $TWINIT_EVENT_FD */
+	bool post_mortem; /* PostMortem=, default yes: back traces of the dead */
+	bool core_dump;   /* CoreDump=: and a core file of them */
 };
 /* The rule for failovers of node; never NULL. */
 const struct dependency_rule *unit_dependency_rule(const struct unit *u, const char *node);

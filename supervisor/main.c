@@ -94,6 +94,15 @@ static int take_options(struct manager *m, struct options *o)
 	/* Without it no node of Type=notify can start, but the others can. */
 	if (r < 0)
 		log_error("%s: %s", m->notify_dir, strerror(-r));
+	if (asprintf(&m->crash_dir, "%s/crash", o->state_dir) < 0) {
+		m->crash_dir = NULL;
+		return -ENOMEM;
+	}
+	/* A root that is read-only is no reason not to boot; the back traces still go to the log.
+	 */
+	r = runtime_dir_make(o->state_dir);
+	if (r < 0)
+		log_notice("%s: %s; no crash records are kept", o->state_dir, strerror(-r));
 	r = take_lock(o->runtime_dir);
 	if (r < 0)
 		return r;

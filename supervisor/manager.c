@@ -73,6 +73,7 @@ void manager_free(struct manager *m)
 	strv_free(m->unit_path);
 	free(m->keeper_path);
 	free(m->notify_dir);
+	free(m->crash_dir);
 	free(m);
 }
 

@@ -79,6 +79,7 @@ struct manager {
 	char **unit_path; /* folders, as given */
 	char *keeper_path;
 	char *notify_dir;
+	char *crash_dir; /* NULL: no crash records are kept */
 	uint32_t last_job_id;
 	uint64_t last_serial;
 

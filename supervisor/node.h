@@ -54,6 +54,7 @@ struct node {
 	unsigned n_failovers; /* to a twin; cold restarts are report.n_restarts */
 	usec_t last_failover_realtime;
 	char status_text[KEEPER_TEXT_MAX];
+	char last_crash[KEEPER_TEXT_MAX]; /* file name of the last crash record */
 	usec_t exec_start_realtime, exec_exit_realtime, checkpoint_realtime;
 
 	pid_t keeper_pid; /* 0: none */

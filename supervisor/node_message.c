@@ -23,14 +23,16 @@ enum verdict {
 	{                                                                                          \
 		[KEEPER_MSG_STATE] = VERDICT_TAKE, [KEEPER_MSG_STATUS] = VERDICT_TAKE,             \
 		[KEEPER_MSG_TWIN] = VERDICT_TAKE, [KEEPER_MSG_FAILOVER] = VERDICT_TAKE,            \
-		[KEEPER_MSG_PROBE] = VERDICT_TAKE, [KEEPER_MSG_REPLY] = VERDICT_TAKE,              \
+		[KEEPER_MSG_PROBE] = VERDICT_TAKE, [KEEPER_MSG_RECORD] = VERDICT_TAKE,             \
+		 [KEEPER_MSG_REPLY] = VERDICT_TAKE,             \
 	}
 /* The last word was said: no second one, but answers still count. */
 #define ROW_DOWN                                                                                   \
 	{                                                                                          \
 		[KEEPER_MSG_STATE] = VERDICT_REFUSE, [KEEPER_MSG_STATUS] = VERDICT_LATE,           \
 		[KEEPER_MSG_TWIN] = VERDICT_LATE, [KEEPER_MSG_FAILOVER] = VERDICT_LATE,            \
-		[KEEPER_MSG_PROBE] = VERDICT_LATE, [KEEPER_MSG_REPLY] = VERDICT_TAKE,              \
+		[KEEPER_MSG_PROBE] = VERDICT_LATE, [KEEPER_MSG_RECORD] = VERDICT_TAKE,             \
+		 [KEEPER_MSG_REPLY] = VERDICT_TAKE,             \
 	}
 
 static const enum verdict verdicts[_NODE_STATE_MAX][_KEEPER_MSG_MAX] = {
@@ -44,7 +46,7 @@ static const enum verdict verdicts[_NODE_STATE_MAX][_KEEPER_MSG_MAX] = {
 	[NODE_FAILED] = ROW_DOWN,
 };
 /* A new state or message has to be thought about here. */
-_Static_assert(_NODE_STATE_MAX == 8 && _KEEPER_MSG_MAX == 12, "verdicts[][] needs a new line");
+_Static_assert(_NODE_STATE_MAX == 8 && _KEEPER_MSG_MAX == 13, "verdicts[][] needs a new line");
 
 /* The wall-clock time of a moment on the monotonic clock. */
 static usec_t to_realtime(usec_t monotonic)
@@ -89,6 +91,12 @@ static void take_state(struct node *n, const struct keeper_msg *msg)
 static void take_status(struct node *n, const struct keeper_msg *msg)
 {
 	memcpy(n->status_text, msg->text, sizeof(n->status_text));
+	tell_node(n);
+}
+
+static void take_record(struct node *n, const struct keeper_msg *msg)
+{
+	memcpy(n->last_crash, msg->text, sizeof(n->last_crash));
 	tell_node(n);
 }
 
@@ -178,6 +186,7 @@ static void (*const handlers[_KEEPER_MSG_MAX])(struct node *n, const struct keep
 	[KEEPER_MSG_TWIN] = take_twin,
 	[KEEPER_MSG_FAILOVER] = take_failover,
 	[KEEPER_MSG_PROBE] = take_probe,
+	[KEEPER_MSG_RECORD] = take_record,
 	[KEEPER_MSG_REPLY] = take_reply,
 };
 

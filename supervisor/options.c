@@ -11,6 +11,7 @@
 #include "supervisor/shutdown.h"
 
 #define RUNTIME_DIR_DEFAULT "/run/twinit"
+#define STATE_DIR_DEFAULT "/var/lib/twinit"
 #define KEEPER_NAME "twinit-keeper"
 
 static const char *const unit_path_default[] = {
@@ -21,6 +22,7 @@ enum {
 	OPT_START,
 	OPT_KEEPER,
 	OPT_RUNTIME_DIR,
+	OPT_STATE_DIR,
 	OPT_LOG_LEVEL,
 	OPT_NO_BUS,
 	OPT_BUS_ADDRESS,
@@ -34,6 +36,7 @@ static const struct option long_options[] = {
 	{"start", required_argument, NULL, OPT_START},
 	{"keeper", required_argument, NULL, OPT_KEEPER},
 	{"runtime-dir", required_argument, NULL, OPT_RUNTIME_DIR},
+	{"state-dir", required_argument, NULL, OPT_STATE_DIR},
 	{"log-level", required_argument, NULL, OPT_LOG_LEVEL},
 	{"no-bus", no_argument, NULL, OPT_NO_BUS},
 	{"bus-address", required_argument, NULL, OPT_BUS_ADDRESS},
@@ -56,6 +59,7 @@ static const char help[] =
 	"  --keeper=PATH           the keeper's program (beside this one, else in\n"
 	"                          " TWINIT_LIBEXECDIR ")\n"
 	"  --runtime-dir=DIR       sockets live here (" RUNTIME_DIR_DEFAULT ")\n"
+	"  --state-dir=DIR         crash records are kept here (" STATE_DIR_DEFAULT ")\n"
 	"  --bus-address=ADDRESS   D-Bus to join ($DBUS_SYSTEM_BUS_ADDRESS, else the system's)\n"
 	"  --no-bus                join none\n"
 	"  --shutdown-timeout=SEC  for all nodes to stop together (120)\n"
@@ -119,6 +123,8 @@ static int apply(struct options *o, int opt, const char *arg)
 		return set_string(&o->keeper_path, arg);
 	case OPT_RUNTIME_DIR:
 		return set_string(&o->runtime_dir, arg);
+	case OPT_STATE_DIR:
+		return set_string(&o->state_dir, arg);
 	case OPT_LOG_LEVEL:
 		return set_level(arg);
 	case OPT_NO_BUS:
@@ -188,8 +194,12 @@ static int fill_defaults(struct options *o)
 		r = add_string(&o->unit_path, unit_path_default[i]);
 	if (r == 0 && !o->runtime_dir)
 		r = set_string(&o->runtime_dir, RUNTIME_DIR_DEFAULT);
+	if (r == 0 && !o->state_dir)
+		r = set_string(&o->state_dir, STATE_DIR_DEFAULT);
 	if (r == 0)
 		r = make_absolute(&o->runtime_dir);
+	if (r == 0)
+		r = make_absolute(&o->state_dir);
 	if (r == 0 && !o->keeper_path)
 		r = default_keeper(&o->keeper_path);
 	return r;
@@ -237,6 +247,7 @@ void options_clear(struct options *o)
 	strv_free(o->start);
 	free(o->keeper_path);
 	free(o->runtime_dir);
+	free(o->state_dir);
 	free(o->bus_address);
 	*o = (struct options){0};
 }

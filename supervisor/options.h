@@ -15,6 +15,7 @@ struct options {
 	char **start;
 	char *keeper_path;
 	char *runtime_dir;
+	char *state_dir;
 	char *bus_address; /* NULL: from the environment, or the system bus */
 	usec_t shutdown_timeout;
 	bool no_bus;

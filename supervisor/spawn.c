@@ -19,7 +19,7 @@
 
 /* Everything the child needs, made before the fork: it may not allocate. */
 struct command {
-	char *argv[8];
+	char *argv[9];
 	const char *id;
 	int unit_fd, control_fd;
 };
@@ -51,6 +51,7 @@ static int command_fill(struct command *c, const struct node *n)
 	c->argv[4] = option("control-fd", "4");
 	c->argv[5] = option("notify-dir", n->manager->notify_dir);
 	c->argv[6] = option("log-level", level);
+	c->argv[7] = option("crash-dir", n->manager->crash_dir ? n->manager->crash_dir : "");
 	for (size_t i = 0; i < ELEMENTSOF(c->argv) - 1; i++)
 		if (!c->argv[i])
 			return -ENOMEM;

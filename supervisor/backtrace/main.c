@@ -3,10 +3,10 @@
  * twinit-backtrace: says what a failed (or silent) node was doing, in a process of its own, so
  * that neither a damaged stack nor large debug information can hurt the keeper that asks.
  *
- *	twinit-backtrace [--folder=DIR] [--log-level=LEVEL] <ORDER >RESULT
+ *	twinit-backtrace [--folder=DIR] [--log-level=LEVEL] 3<ORDER
  *
- * The order comes on standard input (order.h). The traces go to the log, and with --folder to a
- * record there (record.h), whose name is the one line on standard output.
+ * The order comes on descriptor 3 (order.h). The traces go to the log, and with --folder to a
+ * record there (record.h). Exit status 0: all of that was done.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -20,6 +20,7 @@
 #include "supervisor/backtrace/unwind.h"
 #include "supervisor/base/log.h"
 
+#define ORDER_FD 3
 #define ORDER_BYTES_MAX (16u << 20)
 /* Damaged memory can make libdw go round in circles. */
 #define CPU_SECONDS_MAX 20
@@ -39,7 +40,7 @@ static char *read_all(void)
 			return NULL;
 		}
 		text = more;
-		n = read(STDIN_FILENO, text + len, 65536);
+		n = read(ORDER_FD, text + len, 65536);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0) {
@@ -74,8 +75,6 @@ static int keep(const struct order *o, const char *folder, const char *trace)
 	r = record_write(fd, o, trace, name, sizeof(name));
 	if (r < 0)
 		log_node(LOG_WARNING, o->node, "no record in %s: %s", folder, strerror(-r));
-	else
-		printf("%s\n", name);
 	if (r == 0 && o->core) {
 		int q = record_write_core(fd, o);
 		if (q < 0)

@@ -13,23 +13,45 @@ static int hex_digit(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+static int take_bytes(const char *hex, uint8_t *ret, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
+		if (high < 0 || low < 0)
+			return -EBADMSG;
+		ret[i] = (uint8_t)(high << 4 | low);
+	}
+	return 0;
+}
+
+static int take_stack(struct order *o, const char *value)
+{
+	struct order_thread *t = o->n_threads ? &o->threads[o->n_threads - 1] : NULL;
+	char *hex;
+	size_t len;
+
+	if (!t || t->stack)
+		return -EBADMSG;
+	t->stack_at = strtoull(value, &hex, 16);
+	if (*hex != ' ')
+		return -EBADMSG;
+	len = strlen(++hex) / 2;
+	t->stack = malloc(len + 1);
+	if (!t->stack)
+		return -ENOMEM;
+	t->stack_len = len;
+	return take_bytes(hex, t->stack, len);
+}
+
 static int take_regs(struct order *o, const char *hex)
 {
 	struct order_thread *t;
-	uint8_t *bytes;
 
 	if (o->n_threads == 0 || strlen(hex) != 2 * sizeof(t->regs))
 		return -EBADMSG;
 	t = &o->threads[o->n_threads - 1];
-	bytes = (uint8_t *)&t->regs;
-	for (size_t i = 0; i < sizeof(t->regs); i++) {
-		int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
-		if (high < 0 || low < 0)
-			return -EBADMSG;
-		bytes[i] = (uint8_t)(high << 4 | low);
-	}
 	t->known = true;
-	return 0;
+	return take_bytes(hex, (uint8_t *)&t->regs, sizeof(t->regs));
 }
 
 static int take_thread(struct order *o, const char *value)
@@ -95,6 +117,8 @@ static int take(struct order *o, const char *key, const char *value)
 		return take_info(o, value);
 	else if (strcmp(key, "THREAD") == 0)
 		return take_thread(o, value);
+	else if (strcmp(key, "STACK") == 0)
+		return take_stack(o, value);
 	else if (strcmp(key, "REGS") == 0)
 		return take_regs(o, value);
 	else
@@ -133,6 +157,8 @@ int order_parse(char *text, struct order *ret)
 
 void order_clear(struct order *o)
 {
+	for (size_t i = 0; i < o->n_threads; i++)
+		free(o->threads[i].stack);
 	free(o->info);
 	free(o->threads);
 	*o = (struct order){.pid = 0};

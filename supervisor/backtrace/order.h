@@ -16,6 +16,7 @@
  *	CORE=yes
  *	INFO=any line, repeatable: what else the keeper knows
  *	THREAD=4711 1 name	(tid; 1: the one at fault; its name)
+ *	STACK=address hex bytes	(the top of its stack as it was, where MEMORY_PID lives on)
  *	REGS=hex bytes of the architecture's register set; a thread without was not at hand
  *
  * Ownership: everything inside belongs to the order. Errors: -EBADMSG, -ENOMEM.
@@ -35,6 +36,9 @@ struct order_thread {
 	bool at_fault, known;
 	char name[32];
 	struct arch_regs regs;
+	uint64_t stack_at; /* memory that has moved on since; 0: none */
+	uint8_t *stack;
+	size_t stack_len;
 };
 
 struct order {

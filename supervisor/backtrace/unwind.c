@@ -6,9 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define FRAMES_MAX 128
+
+/* libstdc++'s; there is no C header for it. */
+char *__cxa_demangle(const char *name, char *buffer, size_t *length, int *status);
 
 struct unwinding {
 	const struct order *order;
@@ -23,6 +27,15 @@ static bool read_word(_unused_ Dwfl *dwfl, Dwarf_Addr at, Dwarf_Word *ret, void 
 	const struct unwinding *u = arg;
 	unsigned long word;
 
+	for (size_t i = 0; i < u->order->n_threads; i++) {
+		const struct order_thread *t = &u->order->threads[i];
+		if (t->stack && at - t->stack_at < t->stack_len &&
+			t->stack_len - (at - t->stack_at) >= sizeof(word)) {
+			memcpy(&word, t->stack + (at - t->stack_at), sizeof(word));
+			*ret = word;
+			return true;
+		}
+	}
 	if (pread(u->memory_fd, &word, sizeof(word), (off_t)at) != (ssize_t)sizeof(word))
 		return false;
 	*ret = word;
@@ -77,6 +90,7 @@ static int print_frame(Dwfl_Frame *frame, void *arg)
 	Dwarf_Addr pc, look, start = 0;
 	GElf_Off offset = 0;
 	GElf_Sym sym;
+	char *pretty;
 	bool exact;
 
 	if (!dwfl_frame_pc(frame, &pc, &exact))
@@ -90,10 +104,13 @@ static int print_frame(Dwfl_Frame *frame, void *arg)
 	}
 	slash = name ? strrchr(name, '/') : NULL;
 	fprintf(u->f, "  #%-3u 0x%016" PRIx64 " ", u->n_frames, (uint64_t)pc);
+	pretty = symbol ? __cxa_demangle(symbol, NULL, NULL, NULL) : NULL;
 	if (symbol)
-		fprintf(u->f, "%s+0x%" PRIx64, symbol, (uint64_t)(offset + (exact ? 0 : 1)));
+		fprintf(u->f, "%s+0x%" PRIx64, pretty ? pretty : symbol,
+			(uint64_t)(offset + (exact ? 0 : 1)));
 	else
 		fputs("?", u->f);
+	free(pretty);
 	if (name)
 		fprintf(u->f, " (%s+0x%" PRIx64 ")", slash ? slash + 1 : name,
 			(uint64_t)(pc - start));
@@ -123,8 +140,20 @@ static void print_thread(struct unwinding *u, const struct order_thread *t)
 	fprintf(u->f, "  (%s)\n", why ? why : "ends here");
 }
 
+/* Nobody has read its registers: libdw stops it for a moment itself. */
+static int print_live_thread(Dwfl_Thread *thread, void *arg)
+{
+	struct unwinding *u = arg;
+	const struct order_thread t = {.tid = dwfl_thread_tid(thread), .known = true};
+
+	print_thread(u, &t);
+	return DWARF_CB_OK;
+}
+
 static int print_all(struct unwinding *u)
 {
+	if (u->order->n_threads == 0)
+		return dwfl_getthreads(u->dwfl, print_live_thread, u) < 0 ? -ESRCH : 0;
 	for (size_t i = 0; i < u->order->n_threads; i++)
 		if (u->order->threads[i].at_fault)
 			print_thread(u, &u->order->threads[i]);
@@ -161,7 +190,9 @@ int unwind_print(const struct order *o, FILE *f)
 	if (r == 0 && (dwfl_linux_proc_report(u.dwfl, o->memory_pid) != 0 ||
 			      dwfl_report_end(u.dwfl, NULL, NULL) != 0))
 		r = -ESRCH;
-	if (r == 0 && !dwfl_attach_state(u.dwfl, NULL, o->pid, &threads, &u))
+	if (r == 0 && o->n_threads == 0)
+		r = dwfl_linux_proc_attach(u.dwfl, o->pid, false) == 0 ? 0 : -EPERM;
+	else if (r == 0 && !dwfl_attach_state(u.dwfl, NULL, o->pid, &threads, &u))
 		r = -EINVAL;
 	if (r == 0)
 		r = print_all(&u);

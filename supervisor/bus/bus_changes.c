@@ -51,6 +51,7 @@ static void diff_node(struct names *names, struct bus_view *v, const struct node
 	TELL(names, v->main_pid, r->main_pid, "MainPID");
 	TELL(names, v->result, r->result, "Result");
 	tell_text(names, v->detail, r->detail, "ResultDetail");
+	tell_text(names, v->last_crash, n->last_crash, "LastCrash");
 	TELL(names, v->exit_code, r->exit_code, "ExecMainCode");
 	TELL(names, v->exit_status, r->exit_status, "ExecMainStatus");
 	TELL(names, v->exec_start, r->exec_start, "ExecMainStartTimestamp",

@@ -43,6 +43,7 @@ struct bus_view {
 	bool node_dirty, twin_dirty;
 	enum node_state state;
 	enum node_result result;
+	char last_crash[KEEPER_TEXT_MAX];
 	char detail[KEEPER_TEXT_MAX];
 	pid_t main_pid;
 	int exit_code, exit_status;

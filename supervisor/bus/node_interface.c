@@ -33,6 +33,7 @@
 	X(KeeperPID, U32, TICKS, n->keeper_pid)                                                    \
 	X(Result, TEXT, EMITS, node_result_to_string(n->report.result))                            \
 	X(ResultDetail, TEXT, EMITS, n->report.detail)                                             \
+	X(LastCrash, TEXT, EMITS, n->last_crash)                                                   \
 	X(ExecMainStartTimestamp, U64, EMITS, n->exec_start_realtime)                              \
 	X(ExecMainStartTimestampMonotonic, U64, EMITS, n->report.exec_start)                       \
 	X(ExecMainExitTimestamp, U64, EMITS, n->exec_exit_realtime)                                \

@@ -1,84 +1,211 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The soft stage's back trace. The keeper stops the node for as long as it takes to read the
- * registers, some 30 us a thread; the rest is twinit-backtrace's. The memory is read while the
- * node goes on: what has hung does not move, and for what has not there is no harm in a trace that
- * is a little off.
- */
+#include "supervisor/keeper/backtrace.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "supervisor/keeper/helper.h"
 #include "supervisor/keeper/keeper.h"
-#include "supervisor/postmortem/registers.h"
+#include "supervisor/twin/remains.h"
 
-#define TRIES 3
-
-static int read_registers(struct keeper *k, struct postmortem_registers *ret)
+void backtrace_init(struct keeper *k, const char *folder)
 {
-	size_t n = 0;
-	int r;
+	snprintf(k->backtrace.folder, sizeof(k->backtrace.folder), "%s", folder ? folder : "");
+}
 
-	/* A thread may be at one of its own stops. */
-	for (int i = 0;; i++) {
-		r = twin_inspect(k->engine, ret->threads, POSTMORTEM_THREADS_MAX, &n);
-		if (r != -EAGAIN || i >= TRIES)
-			break;
+static void print_hex(FILE *f, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+
+	for (size_t i = 0; i < len; i++)
+		fprintf(f, "%02x", p[i]);
+	fputc('\n', f);
+}
+
+static void print_threads(FILE *f, const struct twin_remains_thread *threads, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct twin_remains_thread *t = &threads[i];
+
+		fprintf(f, "THREAD=%d %d %.15s\nREGS=", t->tid, t->at_fault, t->name);
+		print_hex(f, &t->regs, sizeof(t->regs));
+		if (t->stack_at) {
+			fprintf(f, "STACK=%llx ", (unsigned long long)t->stack_at);
+			print_hex(f, t->stack, t->stack_len);
+		}
 	}
-	/* It waits for the node's threads, and may have eaten the news of anything else. */
-	ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);
-	ret->magic = POSTMORTEM_MAGIC;
-	ret->n_threads = (uint32_t)n;
+}
+
+static void print_info(struct keeper *k, FILE *f)
+{
+	usec_t now = now_usec();
+
+	fprintf(f, "INFO=NODE_STATE=%s\nINFO=RESTARTS=%u\n", node_state_to_string(k->state),
+		k->n_restarts);
+	if (k->watchdog.period)
+		fprintf(f, "INFO=WATCHDOG_LAST_USEC_AGO=%llu\n",
+			(unsigned long long)(now - MIN2(k->watchdog.last, now)));
+	fprintf(f, "INFO=TWINS=%u\nINFO=CHECKPOINTS=%u\nINFO=CHECKPOINTS_SKIPPED=%u\n",
+		twin_count(k->engine), k->arm.n_checkpoints, k->arm.n_skipped);
+}
+
+/* The order as a descriptor to read from. */
+static int order_fd(const char *text, size_t len)
+{
+	int fd = memfd_create("backtrace", MFD_CLOEXEC);
+	size_t done = 0;
+
+	while (fd >= 0 && done < len) {
+		ssize_t n = write(fd, text + done, len - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			int r = -errno;
+			close(fd);
+			return r;
+		}
+		done += (size_t)n;
+	}
+	if (fd < 0)
+		return -errno;
+	(void)lseek(fd, 0, SEEK_SET);
+	return fd;
+}
+
+static int launch(struct keeper *k, const char *text, size_t len)
+{
+	struct backtrace *b = &k->backtrace;
+	char folder[sizeof(b->folder) + 16], level[32];
+	char *argv[] = {NULL, level, b->folder[0] ? folder : NULL, NULL};
+	int order = order_fd(text, len);
+
+	if (order < 0)
+		return order;
+	snprintf(folder, sizeof(folder), "--folder=%s", b->folder);
+	snprintf(level, sizeof(level), "--log-level=%d", MAX2(log_level(), LOG_EMERG));
+	b->pid = helper_spawn("twinit-backtrace", argv, order);
+	close(order);
+	if (b->pid < 0) {
+		int r = b->pid;
+		b->pid = 0;
+		return r;
+	}
+	return 0;
+}
+
+struct subject {
+	const char *kind, *cause, *fault, *outcome;
+	int signal;
+	pid_t pid, memory;
+	bool core;
+};
+
+static int start(struct keeper *k, const struct subject *s,
+	const struct twin_remains_thread *threads, unsigned n)
+{
+	char *text = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&text, &len);
+	int r = f ? 0 : -ENOMEM;
+
+	k->backtrace.realtime = now_realtime_usec();
+	if (f) {
+		fprintf(f, "NODE=%s\nKIND=%s\nCAUSE=%s\nSIGNAL=%d\nFAULT=%s\nOUTCOME=%s\n",
+			k->unit->id, s->kind, s->cause, s->signal, s->fault, s->outcome);
+		fprintf(f, "PID=%d\nMEMORY_PID=%d\nREALTIME_USEC=%llu\nCORE=%s\n", s->pid,
+			s->memory, (unsigned long long)k->backtrace.realtime,
+			s->core ? "yes" : "no");
+		print_info(k, f);
+		print_threads(f, threads, n);
+		r = fclose(f) == 0 ? launch(k, text, len) : -ENOMEM;
+	}
+	free(text);
+	if (r < 0)
+		log_node(LOG_WARNING, k->unit->id, "no back trace: %s", strerror(-r));
+	if (r < 0)
+		twin_remains_drop(k->engine);
 	return r;
 }
 
-/* A memfd that the new program inherits; negative errno. */
-static int capture(struct keeper *k)
+void backtrace_of_the_dead(struct keeper *k, const struct keeper_failover_report *r)
 {
-	_cleanup_close_ int fd = memfd_create("registers", MFD_CLOEXEC);
-	struct postmortem_registers *map;
-	int r;
+	const struct twin_remains_thread *threads;
+	pid_t memory;
+	unsigned n = twin_remains(k->engine, &memory, &threads);
+	/* Rolled back in place, the process has its old memory no more, but the stacks are here. */
+	if (!memory && n > 0 && threads[0].stack_at && !r->cold)
+		memory = r->new_pid;
+	const struct subject s = {
+		.kind = "crash",
+		.cause = node_result_to_string(r->cause),
+		.fault = r->fault,
+		.outcome = r->cold ? "cold-restart" : "swapped",
+		.signal = r->signal,
+		.pid = r->old_pid,
+		.memory = memory,
+		.core = k->unit->failover.core_dump,
+	};
 
-	if (fd < 0 || ftruncate(fd, sizeof(*map)) < 0)
-		return -errno;
-	map = mmap(NULL, sizeof(*map), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		return -errno;
-	r = read_registers(k, map);
-	(void)munmap(map, sizeof(*map));
-	return r < 0 ? r : STEAL_FD(fd);
+	if (!k->unit->failover.post_mortem || r->cause == RESULT_REQUESTED || !memory) {
+		twin_remains_drop(k->engine);
+		return;
+	}
+	if (k->backtrace.pid > 0) {
+		log_node(LOG_INFO, k->unit->id, "no back trace of process %d: another is made",
+			r->old_pid);
+		return; /* what is dropped at the end of the other are these remains */
+	}
+	(void)start(k, &s, threads, n);
 }
 
 int backtrace_start(struct keeper *k, const char *why)
 {
-	char id[96], pid[32], registers[32] = "", level[32], reason[KEEPER_TEXT_MAX + 8];
-	char *argv[7] = {NULL, id, pid, reason, level, NULL};
-	_cleanup_close_ int fd = -1;
-	int r;
+	const struct twin_remains_thread *threads = NULL;
+	pid_t memory;
+	const struct subject s = {
+		.kind = "hang",
+		.cause = why,
+		.fault = "",
+		.outcome = "watched",
+		.pid = k->main_pid,
+		.memory = k->main_pid,
+	};
+	int n = 0;
 
-	if (k->backtrace_pid > 0 || k->main_pid <= 0)
+	if (k->backtrace.pid > 0 || k->main_pid <= 0)
 		return 0;
-	snprintf(id, sizeof(id), "--id=%s", k->unit->id);
-	snprintf(pid, sizeof(pid), "--pid=%d", k->main_pid);
-	snprintf(reason, sizeof(reason), "--why=%s", why);
-	snprintf(level, sizeof(level), "--log-level=%d", log_level());
 	if (k->traced) {
-		fd = capture(k);
-		if (fd == -EBUSY || fd == -EAGAIN)
+		n = twin_snapshot(k->engine);
+		/* It waits for the node's threads, and may have eaten the news of others. */
+		ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);
+		if (n == -EBUSY || n == -EAGAIN)
 			return -EAGAIN;
-		if (fd < 0) {
+		if (n < 0) {
 			log_node(LOG_WARNING, k->unit->id, "no back trace: %s",
 				twin_reason(k->engine));
-			return fd;
+			return n;
 		}
-		snprintf(registers, sizeof(registers), "--registers-fd=%d", HELPER_FD);
-		argv[5] = registers;
+		(void)twin_remains(k->engine, &memory, &threads);
 	}
-	r = helper_spawn("twinit-backtrace", argv, fd);
-	if (r < 0)
-		log_node(LOG_WARNING, k->unit->id, "no back trace: %s", strerror(-r));
-	else
-		k->backtrace_pid = r;
-	return MIN2(r, 0);
+	return start(k, &s, threads, (unsigned)n);
+}
+
+bool backtrace_ended(struct keeper *k, pid_t pid, int status)
+{
+	struct backtrace *b = &k->backtrace;
+	struct wait_event end = wait_classify((struct wait_status){status}, false);
+	struct keeper_msg m = {.type = KEEPER_MSG_RECORD};
+
+	if (pid <= 0 || pid != b->pid)
+		return false;
+	b->pid = 0;
+	twin_remains_drop(k->engine);
+	if (!b->folder[0] || end.kind != WAIT_EXITED || end.exit_status != 0)
+		return true;
+	snprintf(m.text, sizeof(m.text), "%s@%llu.crash", k->unit->id,
+		(unsigned long long)b->realtime);
+	log_node(LOG_INFO, k->unit->id, "crash record %s", m.text);
+	report_send(&k->report, &m);
+	return true;
 }

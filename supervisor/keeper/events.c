@@ -46,10 +46,8 @@ static void on_child(struct keeper *k, const struct twin_event *e)
 
 	if (e->pid == k->spawned.anchor)
 		k->spawned.anchor = 0;
-	if (e->pid == k->backtrace_pid)
-		k->backtrace_pid = 0;
 	if (e->pid != k->pre_pid) {
-		(void)reload_ended(k, e->pid, e->status);
+		(void)(reload_ended(k, e->pid, e->status) || backtrace_ended(k, e->pid, e->status));
 		return;
 	}
 	start_check_exec(k);

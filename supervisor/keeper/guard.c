@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 
 #include "supervisor/keeper/keeper.h"
+#include "supervisor/twin/remains.h"
 
 #define QUIT_PATIENCE 1.0 /* for the last words to be read */
 
@@ -153,6 +154,10 @@ void guard_settle(struct keeper *k)
 {
 	if (k->main_pid > 0) {
 		twin_forget(k->engine);
+		if (k->cold.at)
+			backtrace_of_the_dead(k, &k->cold);
+		else if (k->backtrace.pid == 0)
+			twin_remains_drop(k->engine);
 		(void)kill_group(k, SIGKILL);
 		k->exec_exit = now_usec();
 		/* A run that lasted longer than any delay has nothing to do with those before. */

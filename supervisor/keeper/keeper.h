@@ -14,6 +14,7 @@
 #include "probes/notify.h"
 #include "supervisor/base/log.h"
 #include "supervisor/keeper/arm.h"
+#include "supervisor/keeper/backtrace.h"
 #include "supervisor/keeper/event_fd.h"
 #include "supervisor/keeper/fault.h"
 #include "supervisor/keeper/machine.h"
@@ -32,6 +33,7 @@ struct keeper {
 	struct arm arm;
 	struct probe_host probes;
 	struct reload reload;
+	struct backtrace backtrace;
 	struct event_fd event_fd; /* [Failover] EventFD= */
 
 	int control_fd; /* -1: the supervisor is gone */
@@ -53,8 +55,7 @@ struct keeper {
 	const struct exec_command *command; /* of it */
 	size_t next_pre;
 	pid_t main_pid, pre_pid;
-	pid_t backtrace_pid; /* 0: none under way */
-	pid_t group;         /* of the node; 0: none */
+	pid_t group; /* of the node; 0: none */
 	bool traced;
 	bool executed; /* TWIN_EVENT_EXEC of ExecStart= was seen */
 	bool leaving;  /* the node said STOPPING=1 */

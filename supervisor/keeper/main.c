@@ -17,7 +17,7 @@
 #define FREEZE_DEADLINE (50 * NSEC_PER_USEC * USEC_PER_MSEC)
 
 struct options {
-	const char *id, *unit_path, *notify_dir;
+	const char *id, *unit_path, *notify_dir, *crash_dir;
 	int unit_fd, control_fd;
 	int log_level;
 };
@@ -27,7 +27,7 @@ static int usage(const char *why)
 	fprintf(stderr,
 		"twinit-keeper: %s\n"
 		"usage: twinit-keeper --id=ID --unit-path=PATH --unit-fd=N --control-fd=M "
-		"--notify-dir=DIR [--log-level=LEVEL]\n"
+		"--notify-dir=DIR [--crash-dir=DIR] [--log-level=LEVEL]\n"
 		"Started by twinit; guards one node.\n",
 		why);
 	return -EINVAL;
@@ -47,13 +47,14 @@ static int parse_fd(const char *s)
 
 static int parse_options(int argc, char **argv, struct options *o)
 {
-	enum { ID = 1, UNIT_PATH, UNIT_FD, CONTROL_FD, NOTIFY_DIR, LOG_LEVEL };
+	enum { ID = 1, UNIT_PATH, UNIT_FD, CONTROL_FD, NOTIFY_DIR, CRASH_DIR, LOG_LEVEL };
 	static const struct option known[] = {
 		{"id", required_argument, NULL, ID},
 		{"unit-path", required_argument, NULL, UNIT_PATH},
 		{"unit-fd", required_argument, NULL, UNIT_FD},
 		{"control-fd", required_argument, NULL, CONTROL_FD},
 		{"notify-dir", required_argument, NULL, NOTIFY_DIR},
+		{"crash-dir", required_argument, NULL, CRASH_DIR},
 		{"log-level", required_argument, NULL, LOG_LEVEL},
 		{0},
 	};
@@ -73,6 +74,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case CONTROL_FD:
 			o->control_fd = parse_fd(optarg);
+			break;
+		case CRASH_DIR:
+			o->crash_dir = optarg;
 			break;
 		case NOTIFY_DIR:
 			o->notify_dir = optarg;
@@ -238,12 +242,14 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	config.generations = MIN2(MAX2(k->unit->twin.generations, 1u), TWIN_GENERATIONS_MAX);
 	config.way = ways[k->unit->twin.takeover];
 	config.children = children[k->unit->twin.children];
+	config.keep_remains = k->unit->failover.post_mortem;
 	r = twin_engine_new(&config, &k->engine);
 	if (r < 0) {
 		log_node(LOG_ERR, o->id, "cannot make the twin engine: %s", strerror(-r));
 		return r;
 	}
 	open_notify(k, o);
+	backtrace_init(k, o->crash_dir);
 	report_init(&k->report, k->loop, k->control_fd);
 	arm_init(&k->arm, k);
 	r = probes_init(k);

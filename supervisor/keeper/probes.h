@@ -68,7 +68,3 @@ void probes_event(struct keeper *k, const struct probe_event *e);
 void probes_judge(struct keeper *k);
 /* NULL, or the name of the probe that does not trust the node now. */
 const char *probes_suspicion(const struct keeper *k);
-
-/* backtrace.c: where all threads of the node are, into the log, by a process of its own. */
-/* Logs why it cannot be had; -EAGAIN, unlogged: a thread was busy elsewhere, try again. */
-_must_check_ int backtrace_start(struct keeper *k, const char *why);

@@ -63,6 +63,7 @@ static const char *const keeper_msg_names[_KEEPER_MSG_MAX] = {
 	[KEEPER_MSG_PROBE] = "probe",
 	[KEEPER_MSG_REPLY] = "reply",
 	[KEEPER_REQ_STOP] = "stop",
+	[KEEPER_MSG_RECORD] = "record",
 	[KEEPER_REQ_CHECKPOINT] = "checkpoint",
 	[KEEPER_REQ_FAILOVER] = "request-failover",
 	[KEEPER_REQ_DROP_TWIN] = "drop-twin",
@@ -141,6 +142,7 @@ static int check_msg(struct keeper_msg *m)
 			return -EBADMSG;
 		return 0;
 	case KEEPER_MSG_STATUS:
+	case KEEPER_MSG_RECORD:
 		terminate(m->text);
 		return 0;
 	case KEEPER_MSG_TWIN:

@@ -8,7 +8,7 @@
  *
  * The keeper is started as
  *   twinit-keeper --id=ID --unit-path=PATH --unit-fd=N --control-fd=M --notify-dir=DIR
- *		[--log-level=LEVEL]
+ *		[--crash-dir=DIR] [--log-level=LEVEL]
  * where N is a sealed memfd with the unit's text (so both parse the same bytes) and M the
  * socket. It starts the node at once. When the node is down for good (stopped, done, failed)
  * the keeper sends KEEPER_MSG_STATE with its last word and exits 0.
@@ -84,6 +84,7 @@ enum keeper_msg_type {
 	KEEPER_MSG_TWIN,     /* .twin: after every checkpoint, drop, skip */
 	KEEPER_MSG_FAILOVER, /* .failover */
 	KEEPER_MSG_PROBE,    /* .probe: at every change of its stage */
+	KEEPER_MSG_RECORD,   /* .text: a crash record was written, its file name */
 	KEEPER_MSG_REPLY,    /* .reply: to a request that carries a serial */
 	/* supervisor to keeper */
 	KEEPER_REQ_STOP,       /* KillSignal=, TimeoutStopSec=, SIGKILL; then exit */

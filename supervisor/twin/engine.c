@@ -71,6 +71,7 @@ void twin_engine_free(struct twin_engine *e)
 {
 	if (e->pid)
 		twin_forget(e);
+	remains_free(e);
 	for (unsigned i = 0; i < e->n_slots; i++) {
 		free(e->threads[i]->xstate.data);
 		free(e->threads[i]);
@@ -201,6 +202,10 @@ void engine_kill_helper(struct twin_engine *e, pid_t pid)
 /* Ends of our own helpers. A twin that ends unasked is news. */
 bool engine_helper_ended(struct twin_engine *e, pid_t pid)
 {
+	if (pid == e->remains.memory) {
+		e->remains.memory = 0;
+		return true;
+	}
 	if (pid == e->holder) {
 		e->holder = 0;
 		e->holder_busy = false;
@@ -303,7 +308,7 @@ static void handle_exec(struct twin_engine *e)
 	/* Whoever called it, only the leader is left, and the memory is a new one. */
 	threads_clear(e);
 	twin_drop_all(e);
-	engine_kill_helper(e, e->holder);
+	remains_keep(e, e->holder);
 	e->holder = 0;
 	e->holder_busy = false;
 	e->scratch.data = 0;
@@ -467,6 +472,8 @@ void twin_let_die(struct twin_engine *e)
 {
 	struct thread *t = thread_find(e, e->fatal_tid);
 
+	remains_take(e);
+	remains_outlive_core(e);
 	e->fatal_tid = 0;
 	if (t)
 		thread_go_on(t, e->fatal_signal);

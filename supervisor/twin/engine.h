@@ -27,6 +27,7 @@
 #include "supervisor/twin/locked.h"
 #include "supervisor/twin/mappings.h"
 #include "supervisor/twin/partial.h"
+#include "supervisor/twin/remains.h"
 #include "supervisor/twin/selfref.h"
 #include "supervisor/twin/namespace.h"
 #include "supervisor/twin/streams.h"
@@ -184,6 +185,14 @@ struct descendant {
 	uint64_t started; /* a number may be somebody else's later */
 };
 
+struct remains {
+	pid_t memory; /* the holder of the dead; 0: none */
+	bool fresh;   /* taken, and the memory yet to be kept */
+	unsigned n;
+	struct twin_remains_thread *threads;
+	size_t allocated;
+};
+
 struct scratch_left {
 	uint64_t code, data;
 	size_t code_len, data_len;
@@ -224,6 +233,7 @@ struct twin_engine {
 	bool holder_fresh; /* its first stop is yet to be waited for */
 	pid_t holder;      /* parked task that shares the active's memory; 0: none */
 	struct arch_regs holder_regs;
+	struct remains remains;
 	struct scratch_left scratch; /* in the active, since the last swap; data 0: none */
 
 	struct twin *twins[TWIN_GENERATIONS_MAX + 1]; /* [0] is the newest; one spare */
@@ -428,6 +438,14 @@ bool steer_in_use(pid_t pid);
 /* Around the birth of a task that will stay: did it get a number that somebody steered to? */
 void steer_look(struct steering *s);
 bool steer_is_strays(struct steering *s, pid_t born);
+
+/* remains.c */
+_must_check_ int remains_reserve(struct twin_engine *e, size_t n_threads, bool with_stacks);
+void remains_take(struct twin_engine *e); /* before the active is killed */
+/* The holder of the dead's memory: kept where its remains were taken, else killed. */
+void remains_keep(struct twin_engine *e, pid_t holder);
+void remains_outlive_core(struct twin_engine *e);
+void remains_free(struct twin_engine *e);
 
 /* rebuild.c */
 /* The twin under the ids of the dead, all threads standing before their first instruction; on

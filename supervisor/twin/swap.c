@@ -165,8 +165,10 @@ static void adopt(struct twin_engine *e, unsigned generation, bool in_place)
 	e->fault_seen = 0;
 	e->streams_seen.n = 0;
 	e->scratch = (struct scratch_left){w->code, w->data, w->code_len, w->data_len};
-	if (!in_place) { /* its template is the holder of its memory */
-		engine_kill_helper(e, e->holder);
+	if (in_place)
+		e->remains.fresh = false; /* its memory has become the twin's */
+	if (!in_place) {                  /* its template is the holder of its memory */
+		remains_keep(e, e->holder);
 		e->holder = w->pid;
 		e->holder_fresh = e->holder_busy = false;
 		e->holder_regs = w->regs;
@@ -286,6 +288,7 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	swap.n_threads = w->n_threads;
 	swap.rollback = swap.begun - w->at;
 	snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
+	remains_take(e);
 	why = why_in_place(e, w, &swap.why);
 	if (why) {
 		swap.why = why;

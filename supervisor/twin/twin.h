@@ -84,6 +84,7 @@ enum twin_identity {
 
 struct twin_config {
 	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
+	bool keep_remains;      /* remains.h */
 	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
 	enum twin_way way;      /* which to prefer */
 	enum twin_children children;
@@ -172,20 +173,6 @@ void twin_let_die(struct twin_engine *e);
 void twin_forget(struct twin_engine *e);
 void twin_drop_all(struct twin_engine *e);
 int twin_kill(struct twin_engine *e, int sig); /* to the active */
-
-/*
- * Where the threads of the active are now, at one moment: it is stopped for that, some 30 us a
- * thread, and goes on as after a checkpoint. At most max threads; -EAGAIN: a thread was at a stop
- * of its own, try again. The bytes are what ptrace calls NT_PRSTATUS.
- */
-#define TWIN_REGISTERS_MAX 320
-struct twin_registers {
-	pid_t tid;
-	uint32_t len;
-	uint8_t data[TWIN_REGISTERS_MAX];
-};
-_must_check_ int twin_inspect(
-	struct twin_engine *e, struct twin_registers *list, size_t max, size_t *ret_n);
 
 pid_t twin_active_pid(const struct twin_engine *e); /* 0: none */
 /* It lives in a pid namespace of its own, as TWIN_NAMESPACE asks for; where that is refused, at its

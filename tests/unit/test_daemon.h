@@ -96,17 +96,18 @@ static inline void add_unit(
 
 static inline void exec_twinit(bool own_namespace, int log_fd, char *const *more)
 {
-	char units[128], runtime[128], keeper[PATH_MAX + 128];
-	char *argv[16] = {twinit_path, units, runtime, keeper, (char *)"--no-bus",
+	char units[128], runtime[128], state[128], keeper[PATH_MAX + 128];
+	char *argv[16] = {twinit_path, units, runtime, state, keeper, (char *)"--no-bus",
 		(char *)"--log-level=debug"};
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	setpgid(0, 0); /* a signal to its group is none to us */
 	snprintf(units, sizeof(units), "--unit-path=%s/units", d.dir);
 	snprintf(runtime, sizeof(runtime), "--runtime-dir=%s/run", d.dir);
+	snprintf(state, sizeof(state), "--state-dir=%s/state", d.dir);
 	snprintf(keeper, sizeof(keeper), "--keeper=%s", keeper_path);
-	for (size_t i = 0; more && more[i] && i < 9; i++)
-		argv[6 + i] = more[i];
+	for (size_t i = 0; more && more[i] && i < 8; i++)
+		argv[7 + i] = more[i];
 	dup2(log_fd, STDERR_FILENO);
 	if (own_namespace && (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 				     mount("proc", "/proc", "proc", 0, NULL) < 0))

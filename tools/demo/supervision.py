@@ -34,7 +34,8 @@ class Supervision:
         self.bus_socket = bus_socket
         self.failovers = []
         self._command = [f"{build}/twinit", f"--unit-path={unit_path}",
-                         f"--runtime-dir={runtime_dir}", f"--bus-address={self.address}"]
+                         f"--runtime-dir={runtime_dir}", f"--state-dir={runtime_dir}/state",
+                         f"--bus-address={self.address}"]
         self._log_path = log_path
         self._outer = self._monitor = None
 

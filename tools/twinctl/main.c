@@ -25,6 +25,8 @@ static const struct verb {
 	{"is-active", 1, -1, verb_is},
 	{"is-failed", 1, -1, verb_is},
 	{"kill", 1, -1, verb_kill},
+	{"crash", 1, 2, verb_crash},
+	{"log", 1, 1, verb_log},
 	{"verify", 1, -1, verb_verify},
 };
 
@@ -44,9 +46,13 @@ static const char help[] =
 	"  is-active|is-failed NODE...\n"
 	"                          the state, as exit status as well\n"
 	"  kill NODE...            send a signal to the node's process\n"
+	"  log NODE                its failures, each with the top of the trace\n"
+	"  crash list [NODE]       the crash records that are kept\n"
+	"  crash show RECORD|NODE  one of them in full; of a node the last\n"
 	"  verify FILE...          check unit files; needs no twinit\n"
 	"\n"
 	"      --address=ADDRESS   the bus; else $DBUS_SYSTEM_BUS_ADDRESS, else the system bus\n"
+	"      --state-dir=DIR     of twinit, for log and crash (/var/lib/twinit)\n"
 	"      --json              answer with one line of JSON\n"
 	"  -p, --property=NAME,... show: these only\n"
 	"      --value             show: the values alone\n"
@@ -75,6 +81,8 @@ static const char help[] =
 	"  twin checkpoint, twin drop  {id, done}\n"
 	"  show                {property: value...}, as on the bus; several: an array\n"
 	"  is-active is-failed [{id, active_state}...]\n"
+	"  crash list          [{record, at_usec, id, kind, cause, outcome, fault, pid}...]\n"
+	"  crash show          the same of one, and text; log: an array of these\n"
 	"  verify              [{file, ok, findings: [{level, file, line, section, key, what,\n"
 	"                      allowed}...]}...]\n"
 	"NODE is {id, description, load_state, load_error, active_state, sub_state, result,\n"
@@ -85,7 +93,7 @@ static const char help[] =
 	"TWIN is {enabled, state, pids, interval_usec, generations, age_usec, freeze_last_usec,\n"
 	"freeze_median_usec, freeze_max_usec, memory_private_bytes, n_threads, n_checkpoints,\n"
 	"n_skipped, skip_reason, n_failovers, last_failover: null or {at_usec, cause, result,\n"
-	"latency_usec, rollback_usec, generation, detail}}.\n";
+	"latency_usec, rollback_usec, generation, detail, fault}}.\n";
 
 /* "SIGTERM" "TERM" "15" "RTMIN+3"; -EINVAL. */
 static int parse_signal(const char *text)
@@ -115,6 +123,7 @@ static int parse_signal(const char *text)
 
 enum {
 	OPTION_ADDRESS = 256,
+	OPTION_STATE_DIR,
 	OPTION_JSON,
 	OPTION_VALUE,
 	OPTION_NO_BLOCK,
@@ -124,6 +133,7 @@ enum {
 
 static const struct option options[] = {
 	{"address", required_argument, NULL, OPTION_ADDRESS},
+	{"state-dir", required_argument, NULL, OPTION_STATE_DIR},
 	{"json", no_argument, NULL, OPTION_JSON},
 	{"property", required_argument, NULL, 'p'},
 	{"value", no_argument, NULL, OPTION_VALUE},
@@ -142,6 +152,9 @@ static int take_option(struct context *c, int option, const char *value)
 	switch (option) {
 	case OPTION_ADDRESS:
 		c->address = value;
+		return 0;
+	case OPTION_STATE_DIR:
+		c->state_dir = value;
 		return 0;
 	case OPTION_JSON:
 		c->json = true;

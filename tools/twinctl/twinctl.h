@@ -29,6 +29,7 @@ enum { EXIT_NOT_ACTIVE = 3, EXIT_NO_SUCH_NODE = 4 };
 struct context {
 	sd_bus *bus; /* NULL before client_open() */
 	const char *address;
+	const char *state_dir; /* NULL: the usual one */
 	bool json, quiet, value, no_block;
 	const char *properties[PROPERTIES_MAX]; /* -p, in order */
 	size_t n_properties;
@@ -94,6 +95,8 @@ int verb_twin(struct context *c, int argc, char **argv);
 int verb_show(struct context *c, int argc, char **argv);
 int verb_is(struct context *c, int argc, char **argv);
 int verb_kill(struct context *c, int argc, char **argv);
+int verb_crash(struct context *c, int argc, char **argv);
+int verb_log(struct context *c, int argc, char **argv);
 int verb_verify(struct context *c, int argc, char **argv);
 
 static inline void sd_bus_messagep(sd_bus_message **m)

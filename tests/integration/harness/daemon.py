@@ -36,7 +36,7 @@ class Twinit:
             os.makedirs(f"{scratch}/{folder}", exist_ok=True)
         self.process = subprocess.Popen(
             ["unshare", *spaces, "/bin/sh", "-c", SETUP, scratch, *wrapper, f"{BUILD}/twinit",
-             f"--unit-path={scratch}/units", *options],
+             f"--unit-path={scratch}/units", f"--state-dir={scratch}/state", *options],
             stdin=subprocess.DEVNULL, stdout=stderr or subprocess.PIPE,
             stderr=stderr or subprocess.STDOUT, text=True, errors="replace")
         self.log = Lines(self.process.stdout) if not stderr else None

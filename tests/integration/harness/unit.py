@@ -5,7 +5,8 @@ SECTIONS = {
              "StartLimitBurst", "BindsTo", "PartOf", "OnFailure"),
     "Install": ("WantedBy",),
     "Twin": ("Enabled", "Interval", "Generations", "QuietWindow"),
-    "Failover": ("StableSec", "FailsafeUnit", "Notify", "OnDependencyFailover", "EventFD"),
+    "Failover": ("StableSec", "FailsafeUnit", "Notify", "OnDependencyFailover", "EventFD",
+                 "PostMortem", "CoreDump"),
 }
 SECTION_OF = {key: section for section, keys in SECTIONS.items() for key in keys}
 

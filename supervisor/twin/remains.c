@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "supervisor/twin/remains.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
+
+/* Stacks: where the memory will not be kept as it was. */
+int remains_reserve(struct twin_engine *e, size_t n, bool with_stacks)
+{
+	struct remains *r = &e->remains;
+	struct twin_remains_thread *more;
+
+	if (!e->config.keep_remains)
+		return 0;
+	if (n > r->allocated) {
+		more = reallocarray(r->threads, n, sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		memset(more + r->allocated, 0, (n - r->allocated) * sizeof(*more));
+		r->threads = more;
+		r->allocated = n;
+	}
+	for (size_t i = 0; with_stacks && i < r->allocated; i++)
+		if (!r->threads[i].stack && !(r->threads[i].stack = malloc(TWIN_STACK_MAX)))
+			return -ENOMEM;
+	return 0;
+}
+
+static void copy_stack(pid_t pid, struct twin_remains_thread *m)
+{
+	uint64_t sp = arch_sp(&m->regs) & ~UINT64_C(4095);
+	struct iovec mine = {m->stack, 0}, theirs = {(void *)sp, 0};
+	ssize_t n = -1;
+
+	/* It may end sooner; what is below the page of the pointer, and so the red zone, matters
+	 * to nobody who unwinds. */
+	for (size_t len = TWIN_STACK_MAX; len >= 4096 && n <= 0; len /= 2) {
+		mine.iov_len = theirs.iov_len = len;
+		n = process_vm_readv(pid, &mine, 1, &theirs, 1, 0);
+	}
+	m->stack_at = n > 0 ? sp : 0;
+	m->stack_len = n > 0 ? (size_t)n : 0;
+}
+
+/* Nobody is waited for but the threads; where one does not stop, the others' are known. */
+void remains_take(struct twin_engine *e)
+{
+	struct remains *r = &e->remains;
+
+	r->n = 0;
+	r->fresh = e->config.keep_remains;
+	if (!e->config.keep_remains || e->ended)
+		return;
+	if (engine_freeze(e) < 0)
+		e->reason[0] = '\0'; /* as a rule because one stands at the fault already */
+	FOREACH_THREAD(e, t)
+	{
+		struct twin_remains_thread *m = &r->threads[r->n];
+
+		if (r->n >= r->allocated)
+			break;
+		if (!t->stopped || arch_get_regs(t->tid, &m->regs) < 0)
+			continue;
+		m->tid = t->tid;
+		m->at_fault = t->tid == e->fatal_tid;
+		m->stack_at = 0;
+		m->stack_len = 0;
+		if (m->stack)
+			copy_stack(e->pid, m);
+		memcpy(m->name, t->name, sizeof(m->name));
+		r->n++;
+	}
+}
+
+void remains_keep(struct twin_engine *e, pid_t holder)
+{
+	if (!e->remains.fresh) {
+		engine_kill_helper(e, holder);
+		return;
+	}
+	e->remains.fresh = false;
+	engine_kill_helper(e, e->remains.memory);
+	e->remains.memory = holder;
+}
+
+/*
+ * A core dump ends all who share the memory (fs/coredump.c, zap_threads()), the holder too, so
+ * the memory is copied once more. Only a process that has no twin dies this way.
+ */
+void remains_outlive_core(struct twin_engine *e)
+{
+	const uint64_t flags = CLONE_PARENT | CLONE_FILES | CLONE_PTRACE;
+	struct injection in;
+	long pid = 0;
+	int raw;
+
+	if (!e->config.keep_remains || !e->holder || e->holder_fresh || e->holder_busy ||
+		inject_begin(e, e->holder, &e->holder_regs, false, &in) < 0)
+		return;
+	if (inject_call(&in, SYS_clone, (const uint64_t[6]){flags}, &pid) < 0)
+		pid = 0;
+	inject_end(&in);
+	if (pid <= 0 || engine_wait((pid_t)pid, &raw) < 0)
+		return;
+	engine_kill_helper(e, e->holder);
+	e->holder = (pid_t)pid;
+}
+
+unsigned twin_remains(const struct twin_engine *e, pid_t *ret_memory,
+	const struct twin_remains_thread **ret_threads)
+{
+	*ret_memory = e->remains.memory;
+	*ret_threads = e->remains.threads;
+	return e->remains.n;
+}
+
+void twin_remains_drop(struct twin_engine *e)
+{
+	engine_kill_helper(e, e->remains.memory);
+	e->remains.memory = 0;
+	e->remains.n = 0;
+	e->remains.fresh = false;
+}
+
+void remains_free(struct twin_engine *e)
+{
+	twin_remains_drop(e);
+	for (size_t i = 0; i < e->remains.allocated; i++)
+		free(e->remains.threads[i].stack);
+	free(e->remains.threads);
+	e->remains = (struct remains){.n = 0};
+}
+
+int twin_snapshot(struct twin_engine *e)
+{
+	struct remains *r = &e->remains;
+	int error;
+
+	if (!e->pid || e->ended || !e->traced || e->fatal_tid || e->group_stopped)
+		return engine_fail(e, -EBUSY, "its threads cannot be stopped now");
+	twin_remains_drop(e);
+	error = remains_reserve(e, e->n_threads + 16, true);
+	if (error < 0)
+		return engine_fail(e, error, "out of memory");
+	error = engine_freeze(e);
+	FOREACH_THREAD(e, t)
+	{
+		struct twin_remains_thread *m = &r->threads[r->n];
+
+		if (r->n >= r->allocated)
+			break;
+		if (!t->stopped || arch_get_regs(t->tid, &m->regs) < 0)
+			continue;
+		m->tid = t->tid;
+		m->at_fault = false;
+		if (proc_read(m->name, sizeof(m->name), "%d/task/%d/comm", e->pid, t->tid) > 0)
+			m->name[strcspn(m->name, "\n")] = '\0';
+		copy_stack(e->pid, m);
+		r->n++;
+	}
+	engine_thaw(e);
+	return r->n > 0 ? (int)r->n : error < 0 ? error : -ESRCH;
+}
