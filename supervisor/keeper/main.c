@@ -243,6 +243,8 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	config.way = ways[k->unit->twin.takeover];
 	config.children = children[k->unit->twin.children];
 	config.keep_remains = k->unit->failover.post_mortem;
+	if (k->unit->failover.core_dump) /* in place there would be no memory left to dump */
+		config.way = TWIN_WAY_RECLAIM;
 	r = twin_engine_new(&config, &k->engine);
 	if (r < 0) {
 		log_node(LOG_ERR, o->id, "cannot make the twin engine: %s", strerror(-r));

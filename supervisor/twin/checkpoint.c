@@ -446,9 +446,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		return r;
 	if (!quiet && !force)
 		return engine_fail(e, -EAGAIN, "not quiet");
-	if (threads_reserve(e, e->n_threads + 16) < 0 ||
-		remains_reserve(e, e->n_threads + 16,
-			e->n_twins > 0 && e->twins[0]->in_place.n_children > 0) < 0 ||
+	if (threads_reserve(e, e->n_threads + 16) < 0 || remains_reserve(e, e->n_threads + 2) < 0 ||
 		files_reserve(&w->files) < 0 ||
 		streams_reserve(&w->streams, e->files_now.n * 2) < 0)
 		return engine_fail(e, -EBUSY, "out of memory");

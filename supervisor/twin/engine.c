@@ -308,7 +308,7 @@ static void handle_exec(struct twin_engine *e)
 	/* Whoever called it, only the leader is left, and the memory is a new one. */
 	threads_clear(e);
 	twin_drop_all(e);
-	remains_keep(e, e->holder);
+	engine_kill_helper(e, e->holder);
 	e->holder = 0;
 	e->holder_busy = false;
 	e->scratch.data = 0;
@@ -507,7 +507,7 @@ void twin_forget(struct twin_engine *e)
 		engine_deadline_clear(e);
 	}
 	twin_drop_all(e);
-	engine_kill_helper(e, e->holder);
+	remains_keep(e, e->holder);
 	e->holder = 0;
 	e->holder_busy = false;
 	e->scratch.data = 0;

@@ -440,7 +440,7 @@ void steer_look(struct steering *s);
 bool steer_is_strays(struct steering *s, pid_t born);
 
 /* remains.c */
-_must_check_ int remains_reserve(struct twin_engine *e, size_t n_threads, bool with_stacks);
+_must_check_ int remains_reserve(struct twin_engine *e, size_t n_threads);
 void remains_take(struct twin_engine *e); /* before the active is killed */
 /* The holder of the dead's memory: kept where its remains were taken, else killed. */
 void remains_keep(struct twin_engine *e, pid_t holder);

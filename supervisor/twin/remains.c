@@ -11,8 +11,7 @@
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
 
-/* Stacks: where the memory will not be kept as it was. */
-int remains_reserve(struct twin_engine *e, size_t n, bool with_stacks)
+int remains_reserve(struct twin_engine *e, size_t n)
 {
 	struct remains *r = &e->remains;
 	struct twin_remains_thread *more;
@@ -27,7 +26,7 @@ int remains_reserve(struct twin_engine *e, size_t n, bool with_stacks)
 		r->threads = more;
 		r->allocated = n;
 	}
-	for (size_t i = 0; with_stacks && i < r->allocated; i++)
+	for (size_t i = 0; i < r->allocated; i++)
 		if (!r->threads[i].stack && !(r->threads[i].stack = malloc(TWIN_STACK_MAX)))
 			return -ENOMEM;
 	return 0;
@@ -146,7 +145,7 @@ int twin_snapshot(struct twin_engine *e)
 	if (!e->pid || e->ended || !e->traced || e->fatal_tid || e->group_stopped)
 		return engine_fail(e, -EBUSY, "its threads cannot be stopped now");
 	twin_remains_drop(e);
-	error = remains_reserve(e, e->n_threads + 16, true);
+	error = remains_reserve(e, e->n_threads + 16);
 	if (error < 0)
 		return engine_fail(e, error, "out of memory");
 	error = engine_freeze(e);

@@ -13,7 +13,7 @@
 #include "supervisor/twin/arch/arch.h"
 #include "supervisor/twin/twin.h"
 
-#define TWIN_STACK_MAX 32768
+#define TWIN_STACK_MAX 16384
 
 struct twin_remains_thread {
 	pid_t tid;
