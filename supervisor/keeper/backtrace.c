@@ -43,9 +43,14 @@ static void print_info(struct keeper *k, FILE *f)
 
 	fprintf(f, "INFO=NODE_STATE=%s\nINFO=RESTARTS=%u\n", node_state_to_string(k->state),
 		k->n_restarts);
-	if (k->watchdog.period)
-		fprintf(f, "INFO=WATCHDOG_LAST_USEC_AGO=%llu\n",
-			(unsigned long long)(now - MIN2(k->watchdog.last, now)));
+	for (size_t i = 0; i < k->probes.n; i++) {
+		const struct hosted_probe *h = &k->probes.list[i];
+		if (h->probe.started)
+			fprintf(f, "INFO=PROBE=%s %s, last sign of life %llu us ago%s%s\n",
+				h->probe.name, probe_stage_to_string(h->told),
+				(unsigned long long)(now - MIN2(h->probe.last_good, now)),
+				h->why[0] ? ": " : "", h->why);
+	}
 	fprintf(f, "INFO=TWINS=%u\nINFO=CHECKPOINTS=%u\nINFO=CHECKPOINTS_SKIPPED=%u\n",
 		twin_count(k->engine), k->arm.n_checkpoints, k->arm.n_skipped);
 }
