@@ -107,9 +107,14 @@ static int fork_whole(struct twin_engine *e, struct twin *w, struct injection *i
 
 	e->left_out.n = 0;
 	r = fork_in(in, FORK_FLAGS, &w->pid);
-	if (r < 0 || mappings_size(e->pid) == mappings_size(w->pid))
+	if (r < 0 || mappings_size(e->pid) == mappings_size(w->pid) + exclude_missing(&e->excluded))
 		return r;
 	r = mappings_left_out(&e->left_out, e->pid, w->pid);
+	if (r == 0) {
+		exclude_claim(e, &e->left_out);
+		if (e->left_out.n == 0)
+			return 0;
+	}
 	engine_kill_helper(e, w->pid);
 	w->pid = 0;
 	if (r < 0)
@@ -148,8 +153,11 @@ static int copy(
 	if (r == 0)
 		r = mappings_unmark(&e->wiped, &in);
 	if (r == 0)
+		r = exclude_mark(e, &in);
+	if (r == 0)
 		r = fork_whole(e, w, &in);
-	if (e->wiped.n > 0)
+	marked = exclude_unmark(e, &in);
+	if (marked == 0 && e->wiped.n > 0)
 		marked = mappings_mark(&e->wiped, &in);
 	ret->fork = now_nsec() - begun;
 	inject_end(&in);
@@ -264,6 +272,11 @@ static bool pid_stays_in_use(struct twin_engine *e, const struct twin *w)
 /* What a twin of this moment will not have is at least named. */
 static void note_losses(struct twin_engine *e, struct twin *w)
 {
+	if (e->excluded_text[0]) {
+		char text[EXCLUDED_TEXT_MAX + 16];
+		snprintf(text, sizeof(text), "memory: %s", e->excluded_text);
+		note_loss(w, text);
+	}
 	w->in_place.pid_in_use = !e->inside && pid_stays_in_use(e, w);
 	if (e->pending_incomplete)
 		note_loss(w, "some pending signals");
@@ -452,6 +465,8 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		return engine_fail(e, -EBUSY, "out of memory");
 	timers_look(&e->timers, e->pid);
 	r = look_at_mappings(e, &scanned);
+	if (r == 0 && exclude_look(e) < 0)
+		r = engine_fail(e, -EBUSY, "its mappings cannot be read");
 	if (r < 0)
 		return r;
 	w->pid = 0;
@@ -476,6 +491,8 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	if (r == 0 && scanned && locked_ask(e) < 0)
 		r = engine_fail(e, -EBUSY, "its memory could not be asked for");
 	w->locked = e->locked;
+	w->locked.kb = e->locked_kb;
+	w->excluded = e->excluded;
 	if (r == 0)
 		r = image_prepare(e, w);
 	if (r < 0) {
@@ -484,6 +501,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		return r;
 	}
 	remove_scratch(e);
+	exclude_describe(&w->excluded, e->excluded_text, sizeof(e->excluded_text));
 	inplace_record(e, w);
 	note_losses(e, w);
 	w->at = cp.at;

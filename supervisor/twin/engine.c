@@ -566,6 +566,11 @@ unsigned twin_n_threads(const struct twin_engine *e)
 	return e->n_threads;
 }
 
+const char *twin_excluded(const struct twin_engine *e)
+{
+	return e->n_twins > 0 ? e->excluded_text : "";
+}
+
 uint64_t twin_memory_private(const struct twin_engine *e)
 {
 	char text[4096];

@@ -9,8 +9,8 @@
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
  * rebuild.c, steer.c (pids by steering), inplace.c, inplace_threads.c and inplace_state.c (rollback
  * without a new process), layout.c (mappings), pages.c (memory), files.c (descriptors), streams.c
- * (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c (memory), selfref.c
- * (descriptors that name the process), procfs.c (/proc without allocation).
+ * (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c and exclude.c (memory),
+ * selfref.c (descriptors that name the process), procfs.c (/proc without allocation).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -22,6 +22,7 @@
 #include "supervisor/base/wait_status.h"
 #include "supervisor/twin/arch/arch.h"
 #include "supervisor/twin/children.h"
+#include "supervisor/twin/exclude.h"
 #include "supervisor/twin/files.h"
 #include "supervisor/twin/inplace.h"
 #include "supervisor/twin/locked.h"
@@ -143,6 +144,7 @@ struct twin {
 	struct nest nest;                     /* where it stands ready; .leader 0: it does not */
 	struct arch_regs leader_regs;         /* of its main thread there */
 	uint64_t late_calls_at, n_late_calls; /* the leader's at the swap */
+	struct excluded_memory excluded;
 	bool filtered; /* a seccomp filter: stop once more before it applies */
 	bool stepwise; /* no right to choose pids: ns_last_pid */
 	struct file_table files;
@@ -257,6 +259,8 @@ struct twin_engine {
 	nsec_t turned_at;
 	pid_t in_vfork;
 	struct marked_list left_out, wiped; /* of the checkpoint under way */
+	struct excluded_memory excluded;    /* of the checkpoint under way */
+	char excluded_text[EXCLUDED_TEXT_MAX];
 	struct locked_memory locked;
 	uint64_t locked_kb, huge_kb, aio_contexts; /* when the mappings were last scanned */
 	const char *unfit_mapping;

@@ -242,6 +242,14 @@ const struct file_entry *files_find(const struct file_table *t, int fd)
 	return NULL;
 }
 
+int files_lowest_free(const struct file_table *t)
+{
+	int fd = 0;
+	while (files_find(t, fd))
+		fd++;
+	return fd;
+}
+
 const struct epoll_entry *files_find_epoll(const struct file_table *t, int epfd, int fd)
 {
 	for (size_t i = 0; i < t->n_epoll; i++)

@@ -63,6 +63,8 @@ _must_check_ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
  * close-on-exec at once or never. */
 void files_note_flags(struct file_table *t, pid_t pid);
 const struct file_entry *files_find(const struct file_table *t, int fd);
+/* What is opened when the table is as it was then gets this number. */
+int files_lowest_free(const struct file_table *t);
 /* The epoll entry, in order of the list; NULL when fd is in no set. */
 const struct epoll_entry *files_find_epoll(const struct file_table *t, int epfd, int fd);
 

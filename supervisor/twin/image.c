@@ -236,6 +236,7 @@ static unsigned fill_leader_calls(struct twin_engine *e, const struct twin *w)
 		e->timers.posix[i].tid = namespace_inner(e, e->timers.posix[i].tid);
 	timers_restore(&e->timers, l);
 	selfref_keep(e, w);
+	exclude_restore(w, l);
 	signals_restore(e, l);
 	n = early_calls(e);
 	memcpy(to, l->calls, sizeof(l->calls));
@@ -487,6 +488,8 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		return engine_fail(e, -ENOTSUP, "no right to choose a pid, neither its nor ours");
 	}
 	r = drop_old_scratch(e, &in);
+	if (r == 0)
+		r = exclude_fill(w, &in);
 	if (r == 0)
 		r = map_scratch(e, w, &in);
 	if (r == 0)

@@ -149,9 +149,10 @@ static int record_layout(struct twin_engine *e, struct twin *w)
 	/* Room for all that may have been mapped by then; two, for leaving out makes two of one. */
 	r = layout_reserve(now, l->n * 4 + 256);
 	if (r == 0)
-		r = layout_reserve(l, l->n + 2);
+		r = layout_reserve(l, l->n + 2 + 2 * w->excluded.n);
 	layout_leave_out(l, w->code, w->code + w->code_len);
 	layout_leave_out(l, w->data, w->data + w->data_len);
+	exclude_amend(&w->excluded, l);
 	return r;
 }
 
@@ -248,8 +249,9 @@ static int restore_layout(struct twin_engine *e, struct twin *w, struct injectio
 
 static int restore_memory(struct twin_engine *e, struct twin *w, const struct inplace_area *asked)
 {
-	const struct page_range scratch[] = {
+	struct page_range skip[2 + EXCLUDED_MAX] = {
 		{w->code, w->code + w->code_len}, {w->data, w->data + w->data_len}};
+	unsigned n_skip = 2 + exclude_kept(&w->excluded, skip + 2, EXCLUDED_MAX);
 	struct injection in;
 	uint64_t copied;
 	int r;
@@ -263,8 +265,7 @@ static int restore_memory(struct twin_engine *e, struct twin *w, const struct in
 	if (r < 0)
 		(void)engine_fail(e, r, "mappings: %s", strerror(-r));
 	if (r == 0)
-		r = pages_restore(e->in_place->pages, e->pid, w->pid, &in, scratch,
-			ELEMENTSOF(scratch), &copied);
+		r = pages_restore(e->in_place->pages, e->pid, w->pid, &in, skip, n_skip, &copied);
 	if (r == 0)
 		r = inplace_put_rseq(e, w);
 	inject_end(&in);

@@ -102,6 +102,19 @@ int layout_read(struct layout *l, pid_t pid)
 	return l->n > l->n_max ? -ENOSPC : 0;
 }
 
+void layout_insert(struct layout *l, const struct mapping *m)
+{
+	size_t i = 0;
+
+	if (l->n >= l->n_max)
+		return;
+	while (i < l->n && l->items[i].start < m->start)
+		i++;
+	memmove(l->items + i + 1, l->items + i, (l->n - i) * sizeof(*m));
+	l->items[i] = *m;
+	l->n++;
+}
+
 void layout_leave_out(struct layout *l, uint64_t start, uint64_t end)
 {
 	size_t kept = 0;

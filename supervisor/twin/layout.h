@@ -40,6 +40,8 @@ void layout_free(struct layout *l);
 _must_check_ int layout_read(struct layout *l, pid_t pid);
 /* Leave out [start, end): scratch memory. */
 void layout_leave_out(struct layout *l, uint64_t start, uint64_t end);
+/* Where there is nothing, and room was reserved. */
+void layout_insert(struct layout *l, const struct mapping *m);
 
 struct injection;
 /*

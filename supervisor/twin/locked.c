@@ -2,8 +2,10 @@
 #include "supervisor/twin/locked.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -87,12 +89,19 @@ static uint64_t locked_kb(const struct twin_engine *e)
 	return kb;
 }
 
-static bool is_resident(struct injection *in, uint64_t at)
+/* From outside: a call of the holder has no memory of its own to write an answer to. */
+static bool is_resident(pid_t pid, uint64_t at)
 {
-	uint64_t args[6] = {at, PROBE_PAGE};
-	uint8_t page = 0;
+	const uint64_t present = 1ULL << 63; /* pagemap(5) */
+	uint64_t entry = 0;
+	char path[32];
 
-	return inject_output(in, SYS_mincore, args, 2, &page, sizeof(page)) == 0 && (page & 1);
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 &&
+	       pread(fd, &entry, sizeof(entry), (off_t)(at / PROBE_PAGE * sizeof(entry))) ==
+		       (ssize_t)sizeof(entry) &&
+	       (entry & present);
 }
 
 /*
@@ -105,7 +114,7 @@ static int ask_future(struct twin_engine *e, struct injection *in)
 	const uint64_t size = PROBE_PAGES * PROBE_PAGE;
 	struct locked_memory *l = &e->locked;
 
-	for (unsigned tries = 0; tries < 4; tries++) {
+	for (unsigned tries = 0; tries < 16; tries++) {
 		uint64_t before = locked_kb(e), during;
 		bool resident;
 		long at, result;
@@ -122,11 +131,11 @@ static int ask_future(struct twin_engine *e, struct injection *in)
 			return 0;
 		}
 		during = locked_kb(e);
-		resident = is_resident(in, (uint64_t)at);
+		resident = is_resident(in->tid, (uint64_t)at);
 		r = inject_call(in, SYS_munmap, (const uint64_t[6]){(uint64_t)at, size}, &result);
 		if (r < 0)
 			return r;
-		if (locked_kb(e) != before)
+		if (locked_kb(e) != before || (during != before && during != before + size / 1024))
 			continue;
 		l->future = during == before + size / 1024;
 		l->future_on_fault = l->future && !resident;
@@ -202,12 +211,30 @@ static void lower(const struct twin_engine *e, const struct twin *w)
 		(void)sched_setaffinity(e->holder, sizeof(cpu_set_t), &w->threads[0].affinity);
 }
 
-void locked_start(struct twin_engine *e, const struct twin *w)
+/* Nothing tells what exactly is different, so all is unlocked first. */
+static unsigned list_corrections(const struct locked_memory *l, struct routine_call *calls)
 {
-	struct routine_call calls[LOCKED_MAX + 1];
-	struct arch_regs regs = w->regs;
-	uint64_t n = list_calls(&w->locked, calls);
+	unsigned n;
 
+	calls[0] = (struct routine_call){.nr = SYS_munlockall};
+	n = 1 + list_calls(l, calls + 1);
+	if (l->future && !l->all)
+		calls[n++] = (struct routine_call){.nr = SYS_mlockall, .args = {future_flags(l)}};
+	return n;
+}
+
+void locked_start(struct twin_engine *e, const struct twin *w, bool in_place)
+{
+	struct routine_call calls[LOCKED_MAX + 3];
+	struct arch_regs regs = in_place ? e->holder_regs : w->regs;
+	uint64_t n = 0;
+
+	if (!in_place)
+		n = list_calls(&w->locked, calls);
+	else if (locked_kb(e) != w->locked.kb)
+		n = list_corrections(&w->locked, calls);
+	if (n == 0 && in_place)
+		return;
 	e->locked = w->locked;
 	e->locked_kb = UINT64_MAX;
 	if (n == 0)

@@ -29,6 +29,7 @@ struct locked_memory {
 	bool all;        /* whatever can be locked is */
 	bool incomplete; /* more than LOCKED_MAX */
 	bool future, future_on_fault;
+	uint64_t kb;                /* all together; UINT64_MAX: unknown */
 	bool unlocked;              /* of a scan: something is not */
 	unsigned long no_exec_gain; /* of PR_GET_MDWE */
 };
@@ -46,7 +47,8 @@ struct leader_calls;
 _must_check_ int locked_ask(struct twin_engine *e);
 /* Calls of the new main thread. */
 void locked_restore(const struct locked_memory *l, struct leader_calls *calls);
-/* After a swap: the template, which is the holder now, begins to lock. */
-void locked_start(struct twin_engine *e, const struct twin *w);
+/* After a swap: the template, which is the holder now, begins to lock; after a rollback in place
+ * the holder puts right what is locked otherwise than it was. */
+void locked_start(struct twin_engine *e, const struct twin *w, bool in_place);
 /* A wait status of the holder. */
 void locked_event(struct twin_engine *e, int raw);

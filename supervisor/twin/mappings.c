@@ -26,22 +26,39 @@ bool mappings_parse_range(const char *line, uint64_t *start, uint64_t *end)
 	return true;
 }
 
-static bool next_range(struct proc_lines *l, uint64_t *start, uint64_t *end)
+static bool next_range(struct proc_lines *l, uint64_t *start, uint64_t *end, const char **ret_line)
 {
 	char *line;
 
 	while ((line = proc_lines_next(l)))
-		if (mappings_parse_range(line, start, end))
+		if (mappings_parse_range(line, start, end)) {
+			*ret_line = line;
 			return true;
+		}
 	*start = *end = UINT64_MAX;
 	return false;
+}
+
+static void describe(struct marked_range *m, const char *line)
+{
+	char perms[5] = "";
+	unsigned long long inode = 1;
+	int at = 0;
+
+	if (sscanf(line, "%*x-%*x %4s %*x %*x:%*x %llu %n", perms, &inode, &at) < 2)
+		return;
+	m->prot = (perms[0] == 'r' ? PROT_READ : 0) | (perms[1] == 'w' ? PROT_WRITE : 0) |
+		  (perms[2] == 'x' ? PROT_EXEC : 0);
+	m->plain = perms[3] == 'p' && inode == 0 && at &&
+		   (!line[at] || strncmp(line + at, "[anon:", 6) == 0);
 }
 
 static int append(struct marked_list *l, uint64_t start, uint64_t end, int unmark, int mark)
 {
 	if (l->n >= MARKED_MAX)
 		return -E2BIG;
-	l->items[l->n++] = (struct marked_range){start, end, unmark, mark};
+	l->items[l->n++] =
+		(struct marked_range){.start = start, .end = end, .unmark = unmark, .mark = mark};
 	return 0;
 }
 
@@ -55,6 +72,7 @@ int mappings_left_out(struct marked_list *l, pid_t pid, pid_t copy)
 {
 	static struct proc_lines mine, theirs;
 	uint64_t start, end, has_start, has_end;
+	const char *line, *unused;
 	int r = proc_lines_open(&mine, pid, "maps");
 
 	if (r < 0)
@@ -65,16 +83,19 @@ int mappings_left_out(struct marked_list *l, pid_t pid, pid_t copy)
 		return r;
 	}
 	/* Both are in order. Neighbours may be one mapping in one list and two in the other. */
-	next_range(&theirs, &has_start, &has_end);
-	while (r == 0 && next_range(&mine, &start, &end)) {
+	next_range(&theirs, &has_start, &has_end, &unused);
+	while (r == 0 && next_range(&mine, &start, &end, &line)) {
 		while (r == 0 && start < end) {
 			if (has_end <= start) {
-				next_range(&theirs, &has_start, &has_end);
+				next_range(&theirs, &has_start, &has_end, &unused);
 				continue;
 			}
-			if (start < has_start)
+			if (start < has_start) {
 				r = append(
 					l, start, MIN2(end, has_start), MADV_DOFORK, MADV_DONTFORK);
+				if (r == 0)
+					describe(&l->items[l->n - 1], line);
+			}
 			start = MIN2(end, has_end);
 		}
 	}

@@ -23,6 +23,8 @@
 struct marked_range {
 	uint64_t start, end;
 	int unmark, mark; /* advice for madvise() */
+	int prot;
+	bool plain; /* private and anonymous, and not the heap or the stack */
 };
 struct marked_list {
 	struct marked_range items[MARKED_MAX];

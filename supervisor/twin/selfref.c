@@ -50,19 +50,10 @@ static void keep_owner(struct twin_engine *e, const struct twin *w, const struct
 		ARGS((uint64_t)f->fd, F_SETOWN_EX, leader_data(l, &owner, sizeof(owner))));
 }
 
-/* What was just opened took the lowest free number, for the table is by then as it was. */
-static int lowest_free(const struct file_table *t)
-{
-	int fd = 0;
-	while (files_find(t, fd))
-		fd++;
-	return fd;
-}
-
 static void replace(struct twin_engine *e, const struct file_table *t, const struct file_entry *f,
 	bool close_on_exec)
 {
-	uint64_t opened = (uint64_t)lowest_free(t);
+	uint64_t opened = (uint64_t)files_lowest_free(t);
 
 	leader_call(&e->leader_calls, SYS_dup3,
 		ARGS(opened, (uint64_t)f->fd, close_on_exec ? O_CLOEXEC : 0));
@@ -99,7 +90,8 @@ static void keep_proc_file(struct twin_engine *e, const struct twin *w, const st
 			(uint64_t)(f->flags & kept)));
 	if (f->offset > 0)
 		leader_call(l, SYS_lseek,
-			ARGS((uint64_t)lowest_free(&w->files), (uint64_t)f->offset, SEEK_SET));
+			ARGS((uint64_t)files_lowest_free(&w->files), (uint64_t)f->offset,
+				SEEK_SET));
 	replace(e, &w->files, f, f->close_on_exec);
 }
 

@@ -172,8 +172,10 @@ static void adopt(struct twin_engine *e, unsigned generation, bool in_place)
 		e->holder = w->pid;
 		e->holder_fresh = e->holder_busy = false;
 		e->holder_regs = w->regs;
-		locked_start(e, w);
+		locked_start(e, w, false);
 		w->pid = 0;
+	} else if (e->holder) {
+		locked_start(e, w, true);
 	}
 	twin_slot_clear(e, generation);
 	for (unsigned i = generation; i > 0; i--)
@@ -250,6 +252,8 @@ static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_sw
 		r = swap_reconcile(e, w, swap);
 	if (r == 0)
 		r = w->nest.leader ? namespace_late_calls(e, w) : rebuild_run(e, w);
+	if (r == 0 && !exclude_fetch(e, w))
+		swap_note_loss(swap, "contents of memory that was to be kept as it is");
 	return r;
 }
 
@@ -266,6 +270,10 @@ static int swap_in_place(struct twin_engine *e, struct twin *w, struct twin_swap
 			e->reason);
 		swap->why = e->in_place_failed;
 		e->reason[0] = '\0';
+	} else if (w->excluded.n > 0) {
+		char text[EXCLUDED_TEXT_MAX];
+		exclude_describe(&w->excluded, text, sizeof(text));
+		swap_note_loss(swap, "memory: %s", text);
 	}
 	return r;
 }

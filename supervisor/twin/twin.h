@@ -67,6 +67,13 @@ enum twin_way {
 	_TWIN_WAY_MAX
 };
 const char *twin_way_to_string(enum twin_way w);
+/* Memory that twins are made without, by the name of its mapping (config/mapping_pattern.h). */
+struct twin_exclusion {
+	const char *pattern;
+	bool share; /* its contents are fetched at the swap; else it is zeros */
+};
+/* What the program marked MADV_DONTFORK: copied like all else, or excluded as well. */
+enum twin_dont_fork { TWIN_DONT_FORK_COPY, TWIN_DONT_FORK_ZERO, TWIN_DONT_FORK_SHARE };
 
 /* What becomes of child processes where the active itself ends (reclaim), so that the twin cannot
  * be their parent. In place they stay what they are. */
@@ -85,6 +92,10 @@ enum twin_identity {
 struct twin_config {
 	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
 	bool keep_remains;      /* remains.h */
+	unsigned generations; /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
+	const struct twin_exclusion *exclusions; /* the caller's, for as long as the engine lives */
+	unsigned n_exclusions;
+	enum twin_dont_fork dont_fork;
 	nsec_t freeze_deadline; /* give a freeze up when a thread has not stopped by then */
 	enum twin_way way;      /* which to prefer */
 	enum twin_children children;
@@ -185,6 +196,8 @@ pid_t twin_pid(const struct twin_engine *e, unsigned generation); /* 0: none */
 nsec_t twin_taken_at(const struct twin_engine *e, unsigned generation);
 unsigned twin_n_threads(const struct twin_engine *e);
 const char *twin_reason(const struct twin_engine *e);
+/* What the newest twin was made without, in words: "64.0 MB come back as zeros"; "": nothing. */
+const char *twin_excluded(const struct twin_engine *e);
 /* Bytes that the newest twin alone holds (smaps_rollup Private_*); reads /proc, so not for hot
  * paths. 0 when there is none. */
 uint64_t twin_memory_private(const struct twin_engine *e);

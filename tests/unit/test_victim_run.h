@@ -56,6 +56,10 @@ struct victim_run {
 
 _unused_ static uint32_t run_seed;
 _unused_ static enum twin_children run_children; /* of runs to begin */
+/* For the engines of run_begin(), but for the generations. */
+_unused_ static struct twin_config run_config = {
+	.freeze_deadline = 500 * 1000 * NSEC_PER_USEC,
+};
 
 _printf_(2, 3) _unused_ static bool run_fail(struct victim_run *r, const char *fmt, ...)
 {
@@ -257,17 +261,15 @@ _unused_ static void find_init(char *path, size_t size)
 _unused_ static bool run_begin(
 	struct victim_run *r, const char *name, unsigned generations, bool swapped)
 {
-	struct twin_config config = {
-		.generations = generations,
-		.freeze_deadline = 500 * 1000 * NSEC_PER_USEC,
-		.children = run_children,
-		.identity = VICTIM_IDENTITY,
-		.namespace_init = r->init,
-	};
+	struct twin_config config = run_config;
 	int gate[2], memfd = memfd_create("victim", MFD_CLOEXEC), error;
 	sigset_t child;
 	char c = 0;
 
+	config.generations = generations;
+	config.children = run_children;
+	config.identity = VICTIM_IDENTITY;
+	config.namespace_init = r->init;
 	memset(r, 0, sizeof(*r));
 	find_init(r->init, sizeof(r->init));
 	sigemptyset(&child);

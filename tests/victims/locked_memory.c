@@ -71,6 +71,29 @@ static void await_amount(long kb)
 	victim_check(now == kb, "%ld kB are locked, not %ld", now, kb);
 }
 
+#ifndef VICTIM_LOCKS_ALL
+#define VICTIM_LOCKS_ALL 0
+#endif
+
+static void check_ranges(const char *locked, const char *on_fault, const char *open, long kb)
+{
+	await_locked(locked, 1, "locked");
+	await_locked(on_fault, 3, "locked on fault");
+	victim_check(flags_of(open) == 0, "memory that was not locked is");
+	await_amount(kb);
+}
+
+static void check_all(const char *locked, const char *on_fault, const char *open)
+{
+	await_locked(locked, 1, "locked");
+	await_locked(on_fault, 1, "locked on fault before");
+	await_locked(open, 1, "locked with all");
+	await_locked(&open, 1, "the stack");
+	char *later = map(3 * 4096);
+	await_locked(later, 1, "mapped later");
+	munmap(later, 3 * 4096);
+}
+
 int main(void)
 {
 	char *locked, *on_fault, *open;
@@ -83,26 +106,13 @@ int main(void)
 	victim_check(mlock(locked, SIZE) == 0, "mlock");
 	victim_check(mlock2(on_fault, SIZE, MLOCK_ONFAULT) == 0, "mlock2");
 	kb = locked_kb();
-	for (unsigned round = 0; !victim_stopping(); round++) {
-		await_locked(locked, 1, "locked");
-		await_locked(on_fault, 3, "locked on fault");
-		victim_check(flags_of(open) == 0, "memory that was not locked is");
-		await_amount(kb);
-		if (round == 20) {
-			victim_check(mlockall(MCL_CURRENT | MCL_FUTURE) == 0, "mlockall");
-			break;
-		}
-		victim_nap(500);
-		victim_progress();
-	}
+	if (VICTIM_LOCKS_ALL)
+		victim_check(mlockall(MCL_CURRENT | MCL_FUTURE) == 0, "mlockall");
 	while (!victim_stopping()) {
-		await_locked(locked, 1, "locked");
-		await_locked(on_fault, 1, "locked on fault before");
-		await_locked(open, 1, "locked with all");
-		await_locked(&kb, 1, "the stack");
-		char *later = map(3 * 4096);
-		await_locked(later, 1, "mapped later");
-		munmap(later, 3 * 4096);
+		if (VICTIM_LOCKS_ALL)
+			check_all(locked, on_fault, open);
+		else
+			check_ranges(locked, on_fault, open, kb);
 		victim_nap(500);
 		victim_progress();
 	}
