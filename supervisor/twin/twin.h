@@ -90,9 +90,8 @@ enum twin_identity {
 };
 
 struct twin_config {
-	unsigned generations;   /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
-	bool keep_remains;      /* remains.h */
 	unsigned generations; /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
+	bool keep_remains;    /* remains.h */
 	const struct twin_exclusion *exclusions; /* the caller's, for as long as the engine lives */
 	unsigned n_exclusions;
 	enum twin_dont_fork dont_fork;
