@@ -16,8 +16,6 @@
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
 
-#define CALIBRATION_LIFE 5000000ULL /* ns */
-
 struct account {
 	uint64_t switches, migrations;
 	nsec_t exec_start;
@@ -74,27 +72,23 @@ static int last_cpu(pid_t pid, pid_t tid)
 
 /* What is to be added to this CPU's clock. Whoever comes back from a sleep has just been accounted
  * for; sched_yield() is no substitute in SCHED_FIFO. */
-static bool calibrate(struct sleep_clock *c, int cpu)
+static bool calibrate(int cpu, nsec_t *ret_offset)
 {
 	const struct timespec shortest = {0, 1};
 	struct account own;
 	nsec_t woken;
 
-	if (c->cpu == cpu && c->at && now_nsec() - c->at < CALIBRATION_LIFE)
-		return true;
-	c->at = 0;
 	(void)nanosleep(&shortest, NULL);
 	woken = now_nsec();
 	if (!read_account(getpid(), gettid(), &own) || sched_getcpu() != cpu)
 		return false;
-	*c = (struct sleep_clock){.cpu = cpu, .at = woken, .offset = woken - own.exec_start};
+	*ret_offset = woken - own.exec_start;
 	return true;
 }
 
 void asleep_look(struct twin_engine *e, struct thread *t)
 {
 	struct account a;
-	int cpu;
 
 	t->look.valid = false;
 	if (!read_account(e->pid, t->tid, &a))
@@ -102,10 +96,25 @@ void asleep_look(struct twin_engine *e, struct thread *t)
 	t->look = (struct sleep_look){.valid = true,
 		.switches = a.switches,
 		.migrations = a.migrations,
-		.asleep_since = a.exec_start};
-	cpu = sched_getcpu();
-	if (cpu >= 0 && cpu == last_cpu(e->pid, t->tid) && calibrate(&e->sleep_clock, cpu))
-		t->look.began = a.exec_start + e->sleep_clock.offset;
+		.asleep_since = a.exec_start,
+		.cpu = last_cpu(e->pid, t->tid)};
+}
+
+/* After all of them, and anew each time: a clock that has stood still for a while since would let a
+ * sleep seem to have begun too early. */
+void asleep_date(struct twin_engine *e)
+{
+	int cpu = sched_getcpu();
+	nsec_t offset = 0;
+
+	FOREACH_THREAD(e, t)
+	{
+		if (!t->look.valid || t->look.cpu != cpu || cpu < 0)
+			continue;
+		if (!offset && !calibrate(cpu, &offset))
+			return;
+		t->look.began = t->look.asleep_since + offset;
+	}
 }
 
 nsec_t asleep_since(

@@ -226,6 +226,7 @@ int capture_look(struct twin_engine *e, bool *ret_quiet)
 	{
 		quiet &= look_at_thread(e, t);
 	}
+	asleep_date(e);
 	r = alike_look(e);
 	if (r < 0)
 		return r;

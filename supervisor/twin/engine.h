@@ -116,12 +116,6 @@ struct twin_thread {
 	uint64_t frame_at;
 };
 
-/* Between a CPU's scheduler clock and CLOCK_MONOTONIC. */
-struct sleep_clock {
-	int cpu;
-	nsec_t at, offset; /* at 0: not known */
-};
-
 struct twin {
 	pid_t pid; /* 0: empty slot */
 	int pidfd, fd_dir;
@@ -271,7 +265,6 @@ struct twin_engine {
 	nsec_t next_deadline;
 	uint32_t marks;
 	uint64_t partials;
-	struct sleep_clock sleep_clock;
 	struct steering steering;
 	/* Looks outside of freezes; files_now and streams_now serve the swap as well. */
 	struct file_table files_now;

@@ -50,7 +50,8 @@ struct sleep_look {
 	bool valid;
 	uint64_t switches, migrations;
 	nsec_t asleep_since; /* by the scheduler's clock of its CPU */
-	nsec_t began;        /* the same by CLOCK_MONOTONIC; 0: not known */
+	int cpu;
+	nsec_t began; /* the same by CLOCK_MONOTONIC; 0: not known */
 };
 
 /* waits.c */
@@ -76,6 +77,8 @@ void waits_expire(struct twin_engine *e);
 
 /* asleep.c */
 void asleep_look(struct twin_engine *e, struct thread *t);
+/* After looks at any number of threads. */
+void asleep_date(struct twin_engine *e);
 /* Of a stopped thread: since when it slept before that, at the latest; how often it slept. */
 nsec_t asleep_since(
 	struct twin_engine *e, const struct thread *t, nsec_t now, uint64_t *ret_switches);
