@@ -4,7 +4,8 @@
  * does not come, and one of them sleeps until the same moment by an absolute clock_nanosleep(),
  * which the kernel makes again by itself and exactly: that one is the measure. None may end early,
  * none with another result than that its time is over, none with a register changed, and none,
- * by the median of all rounds, later than the measure by more than TOLERANCE of its time.
+ * by the median of all rounds, later than the measure by more than TOLERANCE of its time; by the
+ * whole of it where swaps come, for the measure does not wait for the driver to come round to it.
  */
 #include "tests/victims/raw_call.h"
 
@@ -24,7 +25,7 @@
 #include <termios.h>
 
 #define TIME_USEC 100000 /* of each wait; VTIME counts in tenths of a second */
-#define TOLERANCE 5      /* 1/5 */
+#define TOLERANCE 4      /* 1/4 */
 #define ROUNDS_MAX 400
 #define ROUNDS_TO_JUDGE 4
 
@@ -469,13 +470,14 @@ static int compare(const void *a, const void *b)
 static void judge(void)
 {
 	unsigned n = rounds < ROUNDS_MAX ? rounds : ROUNDS_MAX;
+	int32_t tolerated = TIME_USEC / (victim_is_swapped() ? 1 : TOLERANCE);
 
 	for (unsigned k = 1; k < KINDS && n >= ROUNDS_TO_JUDGE; k++) {
 		qsort(late[k], n, sizeof(late[k][0]), compare);
 		if (getenv("VICTIM_TIMES"))
 			fprintf(stderr, "%-32s %7d %7d %7d us late\n", kinds[k].name, late[k][0],
 				late[k][n / 2], late[k][n - 1]);
-		victim_check(late[k][n / 2] <= TIME_USEC / TOLERANCE,
+		victim_check(late[k][n / 2] <= tolerated,
 			"%s is late by %d us of %d, by the median of %u rounds", kinds[k].name,
 			late[k][n / 2], TIME_USEC, n);
 	}
