@@ -95,7 +95,8 @@ $(B)/%.o: %.S Makefile $(B)/flags
 faults_OBJ := $(patsubst $(B)/%,$(B)/faults/%,$(call obj,$(twin_SRC)))
 $(B)/faults/%.o: %.c Makefile $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -DTWIN_FAULT_POINTS -include supervisor/twin/fault_point.h -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) -fno-inline -fno-optimize-sibling-calls -DTWIN_FAULT_POINTS \
+		-include supervisor/twin/fault_point.h -MMD -MP -c -o $@ $<
 $(B)/faults/%.o: %.S Makefile $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) -g -MMD -MP -c -o $@ $<
@@ -120,8 +121,7 @@ $(B)/twinctl: $(call obj,$(twinctl_SRC)) $(foreach l,config,$(call lib,$(l)))
 TEST_LIBS := $(foreach l,backtrace supervisor keeper probes twin protocol config base,$(call lib,$(l)))
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS) -lcmocka $(DW_LIBS) $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
-$(B)/tests/unit/test_engine_points%.o: CPPFLAGS += -DTWIN_FAULT_POINTS
-$(B)/tests/unit/test_engine_points%: $(B)/tests/unit/test_engine_points%.o $(foreach l,twin-faults base config,$(call lib,$(l)))
+$(B)/tests/unit/test_engine_point%: $(B)/tests/unit/test_engine_point%.o $(foreach l,twin-faults base config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka
 # Victims and helpers are the supervised: plain programs that know nothing of twinit.
 $(B)/tests/victims/%: tests/victims/%.c Makefile

@@ -42,9 +42,10 @@ void twin_slot_clear(struct twin_engine *e, unsigned generation)
 	if (generation >= e->n_twins)
 		return;
 	e->n_twins--;
-	for (unsigned i = generation; i < e->n_twins; i++)
+	/* Those that are not in use move up as well: the first of them may be in preparation. */
+	for (unsigned i = generation; i + 1 < ELEMENTSOF(e->twins); i++)
 		e->twins[i] = e->twins[i + 1];
-	e->twins[e->n_twins] = w;
+	e->twins[ELEMENTSOF(e->twins) - 1] = w;
 }
 
 /*
@@ -56,10 +57,12 @@ static int set_copy_options(struct twin_engine *e)
 {
 	long options = PTRACE_O_EXITKILL;
 
-	if (!e->cannot_suspend_seccomp) {
+	if (!e->cannot_suspend_seccomp || e->filtered) {
 		if (ptrace(PTRACE_SETOPTIONS, e->pid, NULL, options | PTRACE_O_SUSPEND_SECCOMP) ==
 			0)
 			return 0;
+		if (e->filtered)
+			return -errno; /* the filter might kill it for our calls */
 		e->cannot_suspend_seccomp = true;
 	}
 	return ptrace(PTRACE_SETOPTIONS, e->pid, NULL, options) < 0 ? -errno : 0;
@@ -110,6 +113,9 @@ static int fork_whole(struct twin_engine *e, struct twin *w, struct injection *i
 	if (r < 0 || mappings_size(e->pid) == mappings_size(w->pid) + exclude_missing(&e->excluded))
 		return r;
 	r = mappings_left_out(&e->left_out, e->pid, w->pid);
+	/* A copy that was killed lacks everything. */
+	if (r == 0 && mappings_size(w->pid) == 0)
+		r = -EBUSY;
 	if (r == 0) {
 		exclude_claim(e, &e->left_out);
 		if (e->left_out.n == 0)
@@ -117,8 +123,10 @@ static int fork_whole(struct twin_engine *e, struct twin *w, struct injection *i
 	}
 	engine_kill_helper(e, w->pid);
 	w->pid = 0;
-	if (r < 0)
+	if (r < 0) {
+		e->left_out.n = 0;
 		return r;
+	}
 	r = mappings_unmark(&e->left_out, in);
 	if (r == 0)
 		r = fork_in(in, FORK_FLAGS, &w->pid);
@@ -174,13 +182,6 @@ static int copy(
 	return r < 0 ? engine_fail(e, r, "fork: %s", strerror(-r)) : 0;
 }
 
-static void note_loss(struct twin *w, const char *what)
-{
-	size_t len = strlen(w->lost);
-
-	snprintf(w->lost + len, sizeof(w->lost) - len, "%s%s", len ? ", " : "", what);
-}
-
 /* Registers of all threads, interruptions mended; -EAGAIN when one was caught at work. */
 static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 {
@@ -213,7 +214,8 @@ static int read_threads(struct twin_engine *e, bool force, bool *ret_quiet)
 				return engine_fail(e, r, "thread %d: %s", t->tid, strerror(-r));
 		}
 		t->mended = true;
-		if (e->scratch.data && arch_ip(&t->regs) - e->scratch.code < e->scratch.code_len)
+		if (e->scratch.code_len &&
+			arch_ip(&t->regs) - e->scratch.code < e->scratch.code_len)
 			return engine_fail(e, -EAGAIN, "thread %d is still being rebuilt", t->tid);
 	}
 	return *ret_quiet || force ? 0 : engine_fail(e, -EAGAIN, "a thread is at work");
@@ -269,6 +271,13 @@ static bool pid_stays_in_use(struct twin_engine *e, const struct twin *w)
 	       w->in_place.n_children > 0;
 }
 
+static void note_loss(struct twin *w, const char *what)
+{
+	size_t len = strlen(w->lost);
+
+	snprintf(w->lost + len, sizeof(w->lost) - len, "%s%s", len ? ", " : "", what);
+}
+
 /* What a twin of this moment will not have is at least named. */
 static void note_losses(struct twin_engine *e, struct twin *w)
 {
@@ -295,17 +304,13 @@ static void note_losses(struct twin_engine *e, struct twin *w)
 static void remove_scratch(struct twin_engine *e)
 {
 	struct injection in;
-	long result;
 
-	if (!e->scratch.data || !e->holder || e->holder_busy)
+	if ((!e->scratch.code_len && !e->scratch.data_len) || !e->holder || e->holder_busy)
 		return;
 	if (inject_begin(e, e->holder, &e->holder_regs, false, &in) < 0)
 		return;
-	if (inject_call(&in, SYS_munmap, (const uint64_t[6]){e->scratch.code, e->scratch.code_len},
-		    &result) == 0 &&
-		inject_call(&in, SYS_munmap,
-			(const uint64_t[6]){e->scratch.data, e->scratch.data_len}, &result) == 0)
-		e->scratch.data = 0;
+	if (image_remove_scratch(&in, &e->scratch) < 0)
+		e->reason[0] = '\0'; /* it stays, until the next checkpoint */
 	inject_end(&in);
 }
 
@@ -403,6 +408,9 @@ static int check_possible(struct twin_engine *e)
 		return engine_fail(e, -EPERM, "not traced");
 	if (!e->executed)
 		return engine_fail(e, -EBUSY, "not yet executed");
+	/* There was no descriptor left when the last swap wanted them. */
+	if ((e->pidfd < 0 || e->status_fd < 0 || e->fd_dir < 0) && engine_open_proc(e) < 0)
+		return engine_fail(e, -EBUSY, "cannot open /proc/%d", e->pid);
 	if (e->group_stopped)
 		return engine_fail(e, -EBUSY, "stopped by a signal");
 	if (!e->syscall_insn)
@@ -431,13 +439,13 @@ static int check_numbers(struct twin_engine *e, struct twin *w)
 	schedule_read(e->pid, &soon);
 	if (holder) {
 		engine_kill_helper(e, e->holder);
-		schedule_restore(e->holder, &soon);
+		(void)schedule_restore(e->holder, &soon);
 		e->holder = 0;
 		e->holder_fresh = false;
 	}
 	/* That node waits for it to be gone. */
 	engine_kill_helper(e, w->pid);
-	schedule_restore(w->pid, &soon);
+	(void)schedule_restore(w->pid, &soon);
 	w->pid = 0;
 	return engine_fail(e, -EAGAIN, "the copy got the number of another node");
 }

@@ -109,12 +109,17 @@ int engine_open_proc(struct twin_engine *e)
 	closep(&e->pidfd);
 	closep(&e->status_fd);
 	closep(&e->fd_dir);
+	e->pidfd = e->status_fd = e->fd_dir = -1;
 	e->pidfd = (int)syscall(SYS_pidfd_open, e->pid, 0);
+	if (e->pidfd < 0)
+		return -errno;
 	snprintf(path, sizeof(path), "/proc/%d/status", e->pid);
 	e->status_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (e->status_fd < 0)
+		return -errno;
 	snprintf(path, sizeof(path), "/proc/%d/fd", e->pid);
 	e->fd_dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return e->pidfd < 0 || e->status_fd < 0 || e->fd_dir < 0 ? -errno : 0;
+	return e->fd_dir < 0 ? -errno : 0;
 }
 
 /* The vdso is the kernel's: ours has the same bytes, only its address differs. */
@@ -311,7 +316,7 @@ static void handle_exec(struct twin_engine *e)
 	engine_kill_helper(e, e->holder);
 	e->holder = 0;
 	e->holder_busy = false;
-	e->scratch.data = 0;
+	e->scratch = (struct scratch_left){0};
 	e->group_stopped = false;
 	e->fatal_tid = 0;
 	e->executed = true;
@@ -510,7 +515,7 @@ void twin_forget(struct twin_engine *e)
 	remains_keep(e, e->holder);
 	e->holder = 0;
 	e->holder_busy = false;
-	e->scratch.data = 0;
+	e->scratch = (struct scratch_left){0};
 	e->streams_seen.n = 0;
 	namespace_forget(e);
 	engine_forget_active(e);

@@ -145,7 +145,8 @@ struct twin {
 	struct stream_table streams;
 	char lost[TWIN_REASON_MAX];
 	int oom_score_adj;
-	int oom_fd; /* its oom_score_adj */
+	int oom_fd;                          /* its oom_score_adj */
+	bool oom_score_lost, schedules_lost; /* in the rebuilding */
 	struct inplace_twin in_place;
 };
 
@@ -230,7 +231,7 @@ struct twin_engine {
 	pid_t holder;      /* parked task that shares the active's memory; 0: none */
 	struct arch_regs holder_regs;
 	struct remains remains;
-	struct scratch_left scratch; /* in the active, since the last swap; data 0: none */
+	struct scratch_left scratch; /* in the active, since the last swap; a length of 0: none */
 
 	struct twin *twins[TWIN_GENERATIONS_MAX + 1]; /* [0] is the newest; one spare */
 	unsigned n_twins;
@@ -329,13 +330,13 @@ void signals_restore(struct twin_engine *e, struct leader_calls *calls);
 bool signals_in_crash_handler(struct twin_engine *e);
 
 /* schedule.c: tasks that somebody waits for are given the keeper's class, so that a busy machine
- * does not make a failover wait; the rest of a task's life it has its own. No return values:
- * where it is not permitted, all is as it was, only later. */
+ * does not make a failover wait; the rest of a task's life it has its own. Where that is not
+ * permitted all is as it was, only later; where there is no way back, restore says false. */
 void schedule_read(pid_t tid, struct schedule *ret);
 void schedule_boost(pid_t tid);
 int schedule_get_io(pid_t tid);
 void schedule_set_io(pid_t tid, int priority);
-void schedule_restore(pid_t tid, const struct schedule *attr);
+bool schedule_restore(pid_t tid, const struct schedule *attr);
 /* What is to tear down memory: a gigabyte takes tens of milliseconds, for which a twin that begins
  * to run must not wait, nor anybody for a lock that it holds. */
 void schedule_plain(pid_t tid);
@@ -424,6 +425,9 @@ _must_check_ int image_prepare(struct twin_engine *e, struct twin *w);
 _must_check_ int image_write(pid_t pid, uint64_t at, const void *data, size_t len);
 _must_check_ int image_read(pid_t pid, uint64_t at, void *data, size_t len);
 
+/* Unmap what a swap has left; what is gone is forgotten. */
+_must_check_ int image_remove_scratch(struct injection *in, struct scratch_left *s);
+
 /* steer.c */
 void steer_open(struct steering *s);
 void steer_close(struct steering *s);
@@ -452,7 +456,7 @@ _must_check_ int rebuild_run(struct twin_engine *e, struct twin *w);
  * those that are missing. On failure the process is fit for nothing but to be killed. */
 _must_check_ int rebuild_missing(struct twin_engine *e, struct twin *w, unsigned standing);
 void rebuild_let_go(struct twin_engine *e, struct twin *w);
-void rebuild_oom_score(const struct twin *w);
+void rebuild_oom_score(struct twin *w);
 /* What is known of a thread of a twin, for the active that it becomes. */
 struct thread *rebuild_adopt(struct twin_engine *e, const struct twin_thread *tt, pid_t tid);
 

@@ -18,20 +18,20 @@ struct fault_point *fault_get(unsigned i)
 	return &__start_fault_points[i];
 }
 
-static int ask_hook(struct fault_point *p, long number, pid_t pid)
+static int ask_hook(const struct fault_call *call)
 {
 	int kept = errno, r;
 
 	if (!fault_hook)
 		return 0;
-	r = fault_hook(&(struct fault_call){.point = p, .number = number, .pid = pid});
+	r = fault_hook(call);
 	errno = kept;
 	return r;
 }
 
-int fault_reached(struct fault_point *p, long number, pid_t pid)
+int fault_reached(struct fault_point *p, long number, pid_t pid, long data)
 {
-	int r = ask_hook(p, number, pid);
+	int r = ask_hook(&(struct fault_call){p, number, pid, data});
 
 	if (r == 0)
 		return 0;
@@ -41,7 +41,7 @@ int fault_reached(struct fault_point *p, long number, pid_t pid)
 
 int fault_injected(struct fault_point *p, long nr, pid_t tid)
 {
-	return ask_hook(p, nr, tid);
+	return ask_hook(&(struct fault_call){p, nr, tid, 0});
 }
 
 #endif

@@ -16,33 +16,10 @@
  * The one exception: what an injected system call returns is nobody's call here, so inject.c
  * asks FAULT_INJECTED(), which is 0 in a release.
  */
-#ifndef TWIN_FAULT_POINTS
-
-#define FAULT_INJECTED(nr, tid) 0
-
-#else
-
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/ptrace.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
+#include <sys/types.h>
 
 enum fault_kind {
-	FAULT_PTRACE,   /* number: the request; pid */
+	FAULT_PTRACE,   /* number: the request; pid; data */
 	FAULT_WAIT,     /* pid */
 	FAULT_MEMORY,   /* process_vm_readv, process_vm_writev; pid */
 	FAULT_KILL,     /* number: the signal; pid */
@@ -64,6 +41,7 @@ struct fault_call {
 	struct fault_point *point;
 	long number;
 	pid_t pid;
+	long data;
 };
 
 /* NULL: none. Called in the thread that makes the call. */
@@ -74,9 +52,35 @@ unsigned fault_count(void);
 struct fault_point *fault_get(unsigned i);
 
 /* For the macros below: 0, or -1 with errno set. */
-int fault_reached(struct fault_point *p, long number, pid_t pid);
+int fault_reached(struct fault_point *p, long number, pid_t pid, long data);
 /* 0, or the -errno that the call is to have returned. */
 int fault_injected(struct fault_point *p, long nr, pid_t tid);
+
+#ifndef TWIN_FAULT_POINTS
+
+#define FAULT_INJECTED(nr, tid) 0
+
+#else
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #define FAULT_POINT_(kind_, call_, what_)                                                          \
 	({                                                                                         \
@@ -89,17 +93,20 @@ int fault_injected(struct fault_point *p, long nr, pid_t tid);
 				.line = __LINE__};                                                 \
 		&fault_point_;                                                                     \
 	})
+#define FAULT_REACHED_DATA_(kind_, call_, what_, number_, pid_, data_)                             \
+	(fault_reached(FAULT_POINT_(kind_, call_, what_), (long)(number_), (pid_t)(pid_),          \
+		 (long)(data_)) < 0)
 #define FAULT_REACHED_(kind_, call_, what_, number_, pid_)                                         \
-	(fault_reached(FAULT_POINT_(kind_, call_, what_), (long)(number_), (pid_t)(pid_)) < 0)
+	FAULT_REACHED_DATA_(kind_, call_, what_, number_, pid_, 0)
 
 #define FAULT_INJECTED(nr, tid)                                                                    \
 	fault_injected(FAULT_POINT_(FAULT_INJECT, "inject", ""), (long)(nr), (tid))
 
 /* A macro does not expand inside itself, so the call at the end of each is the real one. */
-#define ptrace(request, pid, ...)                                                                  \
-	(FAULT_REACHED_(FAULT_PTRACE, "ptrace", #request, request, pid)                            \
+#define ptrace(request, pid, addr, data)                                                           \
+	(FAULT_REACHED_DATA_(FAULT_PTRACE, "ptrace", #request, request, pid, data)                 \
 			? -1L                                                                      \
-			: ptrace(request, pid, __VA_ARGS__))
+			: ptrace(request, pid, addr, data))
 #define waitpid(pid, raw, options)                                                                 \
 	(FAULT_REACHED_(FAULT_WAIT, "waitpid", #pid, 0, pid) ? -1 : waitpid(pid, raw, options))
 #define waitid(type, pid, ...)                                                                     \

@@ -108,17 +108,18 @@ static void read_flags(struct file_table *table, struct file_entry *f, pid_t pid
 
 /* The offset belongs to the open file, so a short-lived copy of the descriptor shows it; that it
  * has one is seen only there. Standard streams are never opened again. */
-static void read_path_entry(struct file_table *table, struct file_entry *f, pid_t pid, int pidfd)
+static int read_path_entry(struct file_table *table, struct file_entry *f, pid_t pid, int pidfd)
 {
 	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
 
 	if (fd < 0)
-		return;
+		return errno == EBADF ? 0 : -errno; /* closed by now, or we have no room */
 	f->offset = MAX2((int64_t)lseek(fd, 0, SEEK_CUR), (int64_t)-1);
 	f->status = fcntl(fd, F_GETFL);
 	close(fd);
 	if (f->fd > 2)
 		read_flags(table, f, pid);
+	return 0;
 }
 
 void files_note_flags(struct file_table *t, pid_t pid)
@@ -172,7 +173,9 @@ static const char *unfit_reason(const char *link)
 	return NULL;
 }
 
-static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int dir)
+/* What was closed while we looked is left out; nothing else is, for a descriptor that is missing
+ * here would be taken for one that was opened since, or closed. */
+static int add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int dir)
 {
 	char link[4096], name[16];
 	struct file_entry f = {.fd = fd, .offset = -1, .status = -1};
@@ -181,14 +184,16 @@ static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int di
 	snprintf(name, sizeof(name), "%d", fd);
 	len = readlinkat(dir, name, link, sizeof(link) - 1);
 	if (len < 0)
-		return;
+		return errno == ENOENT ? 0 : -errno;
 	link[len] = '\0';
 	f.kind = kind_of(link);
 	f.link_hash = hash(link, (size_t)len);
 	if (f.kind == FILE_OTHER && !t->unfit)
 		t->unfit = unfit_reason(link);
 	if (f.kind == FILE_PATH) {
-		read_path_entry(t, &f, pid, pidfd);
+		int r = read_path_entry(t, &f, pid, pidfd);
+		if (r < 0)
+			return r;
 		if (t->pool_len + (size_t)len + 1 <= t->pool_max) {
 			memcpy(t->pool + t->pool_len, link, (size_t)len + 1);
 			f.path = (uint32_t)t->pool_len;
@@ -198,12 +203,14 @@ static void add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int di
 	if (t->n < t->n_max)
 		t->entries[t->n] = f;
 	t->n++;
+	return 0;
 }
 
 int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
 {
 	char buf[8192];
 	long len;
+	int r = 0;
 
 	t->n = t->n_epoll = 0;
 	t->unfit = NULL;
@@ -214,12 +221,14 @@ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
 	if (lseek(dir, 0, SEEK_SET) < 0)
 		return -errno;
 	while ((len = syscall(SYS_getdents64, dir, buf, sizeof(buf))) > 0) {
-		for (long at = 0; at < len;) {
+		for (long at = 0; r == 0 && at < len;) {
 			struct dirent64 *d = (struct dirent64 *)(buf + at);
 			at += d->d_reclen;
 			if (d->d_name[0] >= '0' && d->d_name[0] <= '9')
-				add_entry(t, atoi(d->d_name), pid, pidfd, dir);
+				r = add_entry(t, atoi(d->d_name), pid, pidfd, dir);
 		}
+		if (r < 0)
+			return r;
 	}
 	if (len < 0)
 		return -errno;
@@ -227,7 +236,7 @@ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
 		return -ENOSPC;
 	for (size_t i = 0; i < t->n; i++)
 		if (t->entries[i].kind == FILE_EPOLL) {
-			int r = read_epoll(t, pid, t->entries[i].fd);
+			r = read_epoll(t, pid, t->entries[i].fd);
 			if (r < 0)
 				return r;
 		}

@@ -53,6 +53,34 @@ static int write_code(pid_t pid, uint64_t at)
 	return 0;
 }
 
+static int unmap(struct injection *in, uint64_t at, size_t *len)
+{
+	long result = 0;
+	int r = *len ? inject_call(in, SYS_munmap, (const uint64_t[6]){at, *len}, &result) : 0;
+
+	if (r == 0)
+		r = (int)result;
+	if (r == 0)
+		*len = 0; /* never again: something else may be there then */
+	return r;
+}
+
+int image_remove_scratch(struct injection *in, struct scratch_left *s)
+{
+	int r = unmap(in, s->code, &s->code_len);
+
+	return r < 0 ? r : unmap(in, s->data, &s->data_len);
+}
+
+/* A copy made soon after a swap has what that swap left in its original, and would hand it on to
+ * all its copies. */
+static int remove_inherited(struct twin_engine *e, struct injection *in)
+{
+	struct scratch_left inherited = e->scratch;
+
+	return image_remove_scratch(in, &inherited);
+}
+
 static int map_scratch(struct twin_engine *e, struct twin *w, struct injection *in)
 {
 	long at;
@@ -76,21 +104,6 @@ static int map_scratch(struct twin_engine *e, struct twin *w, struct injection *
 		return engine_fail(e, -EBUSY, "no room for data in the twin: %s", strerror(-r));
 	w->data = (uint64_t)at;
 	return 0;
-}
-
-/* What the last swap left in the active, which has not been taken away there yet. */
-static int drop_old_scratch(struct twin_engine *e, struct injection *in)
-{
-	const struct scratch_left *s = &e->scratch;
-	long result;
-	int r;
-
-	if (!s->data)
-		return 0;
-	r = inject_call(in, SYS_munmap, (const uint64_t[6]){s->code, s->code_len}, &result);
-	return r < 0 ? r
-		     : inject_call(
-			       in, SYS_munmap, (const uint64_t[6]){s->data, s->data_len}, &result);
 }
 
 static size_t image_layout(struct twin *w, unsigned n_threads, size_t frame)
@@ -391,8 +404,10 @@ static void keep_oom_score(struct twin *w, pid_t active)
 	w->oom_fd = open(text, O_WRONLY | O_CLOEXEC);
 	/* A twin is the first that may go when memory ends. Where that is refused it has the
 	 * score of its active, as any copy. */
-	if (w->oom_fd >= 0 && pwrite(w->oom_fd, TWIN_OOM_SCORE_ADJ, 4, 0) < 0)
-		closep(&w->oom_fd);
+	if (w->oom_fd >= 0 && pwrite(w->oom_fd, TWIN_OOM_SCORE_ADJ, 4, 0) < 0) {
+		close(w->oom_fd);
+		w->oom_fd = -1;
+	}
 }
 
 static int reserve(struct twin_engine *e, struct twin *w)
@@ -450,6 +465,14 @@ static int open_twin(struct twin_engine *e, struct twin *w)
 	return 0;
 }
 
+/* It is the twin that is ending, when somebody is: no reason to give the active up. */
+static int not_prepared(struct twin_engine *e, int error)
+{
+	if (!e->reason[0])
+		(void)engine_fail(e, error, "preparing the twin: %s", strerror(-error));
+	return error == -ESRCH ? -EBUSY : error;
+}
+
 int image_prepare(struct twin_engine *e, struct twin *w)
 {
 	size_t frame = largest_frame(e);
@@ -480,14 +503,14 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	if (r == 0)
 		r = inject_begin(e, w->pid, &w->regs, false, &in);
 	if (r < 0)
-		return r;
+		return not_prepared(e, r);
 	w->filtered = e->filtered;
 	w->stepwise = !may_set_tid(w->pid);
 	if (w->stepwise && e->steering.fd < 0) {
 		inject_end(&in);
 		return engine_fail(e, -ENOTSUP, "no right to choose a pid, neither its nor ours");
 	}
-	r = drop_old_scratch(e, &in);
+	r = remove_inherited(e, &in);
 	if (r == 0)
 		r = exclude_fill(w, &in);
 	if (r == 0)
@@ -516,7 +539,7 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 		r = inplace_ask(e, w, &in);
 	inject_end(&in);
 	if (r < 0)
-		return e->reason[0] ? r : engine_fail(e, r, "preparing the twin: %s", strerror(-r));
+		return not_prepared(e, r);
 	keep_oom_score(w, e->pid);
 	files_note_flags(&w->files, w->pid);
 	return e->inside ? namespace_build(e, w) : 0;

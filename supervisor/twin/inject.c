@@ -41,12 +41,22 @@ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 
 	*ret = (struct injection){.e = e, .tid = tid, .saved = *regs, .restore = restore};
 	r = inject_mask_all(tid, &ret->saved_mask);
-	if (r < 0)
+	if (r < 0) {
+		ret->restore = false; /* the mask is not known */
 		return r;
+	}
 	/* The main thread has its own options while copies are made. */
-	if (restore && e->filtered && !e->copying)
-		ret->unfiltered = ptrace(PTRACE_SETOPTIONS, tid, NULL,
-					  ACTIVE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP) == 0;
+	if (restore && e->filtered && !e->copying) {
+		if (ptrace(PTRACE_SETOPTIONS, tid, NULL,
+			    ACTIVE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP) < 0) {
+			r = -errno; /* the filter might kill it for our call */
+			(void)ptrace(
+				PTRACE_SETSIGMASK, tid, sizeof(ret->saved_mask), &ret->saved_mask);
+			ret->restore = false;
+			return r;
+		}
+		ret->unfiltered = true;
+	}
 	if (cpu >= 0 &&
 		sched_getaffinity(tid, sizeof(ret->saved_affinity), &ret->saved_affinity) == 0) {
 		CPU_ZERO(&here);

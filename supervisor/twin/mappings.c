@@ -167,20 +167,20 @@ static int advise(struct injection *in, const struct marked_range *m, int advice
 int mappings_unmark(struct marked_list *l, struct injection *in)
 {
 	unsigned kept = 0;
+	int r = 0;
 
-	for (unsigned i = 0; i < l->n; i++) {
-		long result;
-		int r = advise(in, &l->items[i], l->items[i].unmark, &result);
-		if (r < 0)
-			return r;
+	for (unsigned i = 0; r == 0 && i < l->n; i++) {
+		long result = 0;
+		r = advise(in, &l->items[i], l->items[i].unmark, &result);
 		/* A device's memory cannot be copied at all. */
-		if (result == -EINVAL && l->items[i].unmark == MADV_DOFORK)
-			return -ENOTSUP;
-		if (result == 0)
+		if (r == 0 && result == -EINVAL && l->items[i].unmark == MADV_DOFORK)
+			r = -ENOTSUP;
+		if (r == 0 && result == 0)
 			l->items[kept++] = l->items[i];
 	}
+	/* What was not unmarked is not to be marked again: it may never have been. */
 	l->n = kept;
-	return 0;
+	return r;
 }
 
 int mappings_mark(const struct marked_list *l, struct injection *in)

@@ -259,6 +259,11 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 			&(struct twin_event){.type = TWIN_EVENT_CHILD, .pid = pid, .status = raw});
 		return 0;
 	}
+	if (pid == b->w->pid && wait_is_end(ev))
+		b->w->pid = 0; /* reaped */
+	/* In place it is the active that ends: whoever takes its place by other means must know. */
+	if (b->memory == b->leader && wait_is_end(ev) && thread_find(b->e, pid))
+		engine_defer(b->e, pid, raw);
 	if (ours && wait_is_end(ev))
 		return engine_fail(b->e, -ESRCH, "task %d ended while it was rebuilt", pid);
 	/* A stop signal was sent to the twin (kill, or to a group that it is in): not for now. */
@@ -286,13 +291,13 @@ static int build_event(struct build *b, pid_t pid, const struct wait_event *ev, 
 }
 
 /* The new process inherits it from the template. */
-void rebuild_oom_score(const struct twin *w)
+void rebuild_oom_score(struct twin *w)
 {
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%d", w->oom_score_adj);
 
-	if (w->oom_fd >= 0 && pwrite(w->oom_fd, text, (size_t)n, 0) < 0)
-		return; /* it stays the OOM killer's first choice */
+	/* Where it is refused it stays the first to go. */
+	w->oom_score_lost = w->oom_fd >= 0 && pwrite(w->oom_fd, text, (size_t)n, 0) < 0;
 }
 
 static int run_template(struct twin_engine *e, struct twin *w, struct schedule *ret_own)
@@ -319,14 +324,16 @@ static int run_template(struct twin_engine *e, struct twin *w, struct schedule *
 	return r < 0 ? engine_fail(e, r, "starting the twin: %s", strerror(-r)) : 0;
 }
 
-static void restore_schedules(const struct twin *w)
+static void restore_schedules(struct twin *w)
 {
+	w->schedules_lost = false;
 	for (unsigned i = 0; i < w->n_threads; i++) {
 		const struct twin_thread *t = &w->threads[i];
 		/* In this order: the deadline class refuses who may not run everywhere. */
 		if (CPU_COUNT(&t->affinity) > 0)
-			(void)sched_setaffinity(t->tid, sizeof(t->affinity), &t->affinity);
-		schedule_restore(t->tid, &t->sched);
+			w->schedules_lost |=
+				sched_setaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0;
+		w->schedules_lost |= !schedule_restore(t->tid, &t->sched);
 		/* Inherited from the main thread of the checkpoint. */
 		if (t->io_priority != w->threads[0].io_priority)
 			schedule_set_io(t->tid, t->io_priority);
@@ -356,9 +363,12 @@ static int to_next_trap(struct twin_engine *e, const struct twin *w, enum __ptra
 			engine_defer(e, pid, raw);
 		else if (ev.kind == WAIT_SIGNAL_STOP && ev.signal == SIGTRAP)
 			waiting--;
-		else
+		else {
+			if (wait_is_end(&ev) && thread_find(e, pid)) /* in place: the active's */
+				engine_defer(e, pid, raw);
 			r = engine_fail(e, -EIO, "thread %d: %s before it was let go", pid,
 				wait_kind_to_string(ev.kind));
+		}
 	}
 	engine_deadline_clear(e);
 	return r;
@@ -379,24 +389,33 @@ static int pass_filter(struct twin_engine *e, const struct twin *w)
 }
 
 /* The half-built process goes as a whole; its ends would look like those of children. */
-static void drop_half_built(struct twin_engine *e, const struct twin *w)
+static void drop_half_built(struct twin_engine *e, struct twin *w)
 {
 	pid_t leader = w->threads[0].tid, pid;
 	struct wait_event ev;
+	bool killed = false;
 	int raw;
 
 	/* Whoever ends is reaped, known or not: steered clones leave threads of wrong numbers, and
-	 * the end of the main thread is told after all of theirs. */
-	kill(leader, SIGKILL);
+	 * the end of the main thread is told after all of theirs. The template goes first, for it
+	 * may be about to make a leader, or have made one that was not seen yet. */
+	if (w->pid)
+		kill(w->pid, SIGKILL);
 	engine_deadline_set(e, REAP_DEADLINE);
-	while (proc_tgid(leader) == leader && proc_parent(leader) == getpid()) {
+	for (;;) {
+		if (!w->pid && (proc_tgid(leader) != leader || proc_parent(leader) != getpid()))
+			break;
+		if (!w->pid && !killed)
+			killed = kill(leader, SIGKILL) == 0;
 		pid = engine_wait(-1, &raw);
 		if (pid < 0)
 			break;
 		ev = wait_classify((struct wait_status){raw}, true);
-		if (pid == leader && wait_is_end(&ev))
+		if (pid == w->pid && wait_is_end(&ev))
+			w->pid = 0;
+		else if (pid == leader && wait_is_end(&ev))
 			break;
-		if (pid != leader && !is_wanted(w, pid))
+		else if (pid != leader && pid != w->pid && !is_wanted(w, pid))
 			engine_defer(e, pid, raw);
 	}
 	engine_deadline_clear(e);
@@ -434,7 +453,7 @@ static int await_all(struct build *b, const struct schedule *own)
 		r = build_step(b);
 	engine_deadline_clear(e);
 	steer_end(&e->steering);
-	schedule_restore(0, own);
+	(void)schedule_restore(0, own);
 	if (r == 0)
 		restore_schedules(w);
 	if (r == 0 && w->filtered)
@@ -451,8 +470,8 @@ int rebuild_run(struct twin_engine *e, struct twin *w)
 	if (r == 0)
 		r = await_all(&b, &own);
 	else
-		schedule_restore(0, &own);
-	if (r < 0 && b.leader_born)
+		(void)schedule_restore(0, &own);
+	if (r < 0)
 		drop_half_built(e, w);
 	return r;
 }
@@ -475,7 +494,7 @@ int rebuild_missing(struct twin_engine *e, struct twin *w, unsigned standing)
 	r = go(leader);
 	if (r == 0)
 		return await_all(&b, &own);
-	schedule_restore(0, &own);
+	(void)schedule_restore(0, &own);
 	return engine_fail(e, r, "starting the main thread: %s", strerror(-r));
 }
 

@@ -54,12 +54,28 @@ const char *restart_unsupported(const struct arch_regs *r)
 /* Where a thread is, seen from its last broken wait. */
 enum place { ELSEWHERE, INSIDE, BEFORE };
 
-static enum place place_of(const struct wait_record *w, const struct arch_regs *r)
+/*
+ * Stopped twice in a row, it may stand in front of its call and not have left the kernel since:
+ * what it came in with is still there, and is of no more use to anybody. A twin that were taken for
+ * somebody in a call would make restart_syscall, and see EINTR.
+ */
+static void leave_kernel(const struct wait_record *w, bool by_block, struct arch_regs *r)
+{
+	struct arch_regs left = *r;
+
+	arch_leave_syscall(&left);
+	if (arch_before_syscall(&left, w->ip, w->nr) ||
+		(by_block && arch_before_syscall(&left, w->ip, SYS_restart_syscall)))
+		*r = left;
+}
+
+static enum place place_of(const struct wait_record *w, struct arch_regs *r)
 {
 	bool by_block = w->error == -ERESTART_RESTARTBLOCK;
 
 	if (!w->mark)
 		return ELSEWHERE;
+	leave_kernel(w, by_block, r);
 	if (arch_in_syscall(r))
 		return arch_mark(r) == w->mark || (by_block && arch_ip(r) == w->ip &&
 							  arch_syscall_nr(r) == SYS_restart_syscall)
@@ -141,9 +157,10 @@ bool restart_mend(
 int restart_for_twin(const struct thread *t, struct arch_regs *ret, struct wait_record *ret_wait)
 {
 	const struct wait_record *w = &t->wait_then;
-	enum place place = place_of(w, &t->regs);
+	enum place place;
 
 	*ret = t->regs;
+	place = place_of(w, ret);
 	*ret_wait = (struct wait_record){0};
 	if (place == ELSEWHERE)
 		return restart_is_blocked(ret) ? -EBUSY : 0;
@@ -203,7 +220,9 @@ void restart_adopt(struct twin_engine *e, struct thread *t, const struct twin_th
 
 bool restart_is_made_again(const struct thread *t, const struct arch_regs *r)
 {
-	return place_of(&t->wait, r) != ELSEWHERE;
+	struct arch_regs regs = *r;
+
+	return place_of(&t->wait, &regs) != ELSEWHERE;
 }
 
 bool restart_stand_before(const struct thread *t, struct arch_regs *r)

@@ -59,18 +59,17 @@ void schedule_hurry(struct schedule *ret_own, pid_t other)
 	}
 	own = *ret_own;
 	own.priority++;
-	schedule_restore(0, &own);
+	(void)schedule_restore(0, &own);
 	own.flags = 0; /* what it clones inherits its class */
-	schedule_restore(other, &own);
+	(void)schedule_restore(other, &own);
 }
 
-void schedule_restore(pid_t tid, const struct schedule *attr)
+bool schedule_restore(pid_t tid, const struct schedule *attr)
 {
 	struct schedule a = *attr;
 
 	/* They are read, but only set with their flags; in kernels without them they are 0. */
 	if (a.util_max != 0 && (a.util_max != UTIL_MAX_DEFAULT || a.util_min != 0))
 		a.flags |= UTIL_CLAMP_FLAGS;
-	if (a.size == 0 || syscall(SYS_sched_setattr, tid, &a, 0) < 0)
-		return;
+	return a.size != 0 && syscall(SYS_sched_setattr, tid, &a, 0) == 0;
 }

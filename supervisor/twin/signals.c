@@ -50,10 +50,12 @@ static enum disposition disposition_of(struct twin_engine *e, int sig)
 
 	if (sig == SIGSTOP)
 		return STOPS;
-	if (proc_reread(e->status_fd, text, sizeof(text)) > 0) {
-		(void)!proc_field(text, "SigCgt", 16, &caught);
-		(void)!proc_field(text, "SigIgn", 16, &ignored);
-	}
+	/* Where it cannot be known the signal is delivered, and tells by what it does. */
+	if (proc_reread(e->status_fd, text, sizeof(text)) <= 0 &&
+		proc_read(text, sizeof(text), "%d/status", e->pid) <= 0)
+		return CAUGHT;
+	(void)!proc_field(text, "SigCgt", 16, &caught);
+	(void)!proc_field(text, "SigIgn", 16, &ignored);
 	if (caught & bit)
 		return CAUGHT;
 	if ((ignored & bit) || is_ignored_by_default(sig))

@@ -106,6 +106,8 @@ int streams_sample(struct stream_table *t, struct file_table *files, int pidfd)
 		if (f->kind != FILE_SOCKET)
 			continue;
 		fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
+		if (fd < 0 && errno != EBADF)
+			return -errno; /* we have no room: nothing is known of it */
 		if (fd < 0)
 			continue;
 		f->status = fcntl(fd, F_GETFL);

@@ -140,8 +140,9 @@ int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 	if (r == 0)
 		r = streams_sample(&e->streams_now, &e->files_now, w->pidfd);
 	if (r < 0) {
-		/* More descriptors than there is room for: better run with them than not run. */
-		swap_note_loss(ret, "descriptors opened or moved on since");
+		/* More descriptors than there is room for, here or in our own table: better run
+		 * with them than not run. */
+		swap_note_loss(ret, "descriptors opened, closed or moved on since");
 		return finish_reconciling(e, w, ret);
 	}
 	r = streams_reconcile(
@@ -312,7 +313,7 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 		/* One that ended by itself has left its place. */
 		if (generation < e->n_twins && e->twins[generation] == w)
 			twin_slot_clear(e, generation);
-		return r;
+		return e->reason[0] ? r : engine_fail(e, r, "the swap: %s", strerror(-r));
 	}
 	if (!file_locks_are_back(e, w, swap.way == TWIN_WAY_IN_PLACE ? e->pid : w->pid))
 		swap_note_loss(&swap, "a file lock that somebody else has by now");
@@ -322,6 +323,10 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	} else {
 		rebuild_let_go(e, w);
 	}
+	if (w->oom_score_lost)
+		swap_note_loss(&swap, "its OOM score (it is the first to go)");
+	if (w->schedules_lost)
+		swap_note_loss(&swap, "the scheduling of some threads");
 	swap.latency = now_nsec() - swap.begun;
 	if (swap.way == TWIN_WAY_IN_PLACE)
 		inplace_name_children(e, w, &swap);

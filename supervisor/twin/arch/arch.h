@@ -50,6 +50,8 @@ void arch_set_syscall_arg(struct arch_regs *r, unsigned i, uint64_t value);
  */
 uint32_t arch_mark(const struct arch_regs *r);
 void arch_set_mark(struct arch_regs *r, uint32_t mark);
+/* As if it had returned to user mode since. */
+void arch_leave_syscall(struct arch_regs *r);
 /* Right in front of call nr, behind which is ip. */
 bool arch_before_syscall(const struct arch_regs *r, uint64_t ip, long nr);
 /* There: make it another one. */

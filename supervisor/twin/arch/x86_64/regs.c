@@ -60,6 +60,11 @@ bool arch_before_syscall(const struct arch_regs *r, uint64_t ip, long nr)
 	       (r->user.rax & NUMBER_MASK) == (unsigned long)nr;
 }
 
+void arch_leave_syscall(struct arch_regs *r)
+{
+	r->user.orig_rax = (unsigned long)-1L;
+}
+
 void arch_set_next_syscall(struct arch_regs *r, long nr)
 {
 	r->user.rax = (unsigned long)nr;
