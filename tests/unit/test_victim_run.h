@@ -392,6 +392,17 @@ _unused_ static bool run_reap_all(struct victim_run *r)
 	return run_fail(r, "children are left: %s", how);
 }
 
+/* Nothing of the node, its twins and helpers is left running. */
+_unused_ static void run_forget(struct victim_run *r)
+{
+	if (r->end.type != TWIN_EVENT_EXITED && twin_active_pid(r->e)) {
+		r->end = (struct twin_event){0};
+		(void)twin_kill(r->e, SIGKILL);
+		(void)run_until(r, r->end.type == TWIN_EVENT_EXITED, "the end by force");
+	}
+	twin_forget(r->e);
+}
+
 /* Ask the victim to stop, unless it failed. */
 _unused_ static void run_end_of_victim(struct victim_run *r)
 {
@@ -405,21 +416,21 @@ _unused_ static void run_end_of_victim(struct victim_run *r)
 			run_fail(r, "at its end: %s", how);
 		}
 	}
-	if (r->end.type != TWIN_EVENT_EXITED && twin_active_pid(r->e)) {
-		r->end = (struct twin_event){0};
-		(void)twin_kill(r->e, SIGKILL);
-		(void)run_until(r, r->end.type == TWIN_EVENT_EXITED, "the end by force");
-	}
-	twin_forget(r->e);
+	run_forget(r);
 }
 
-/* Take everything away, and tell. */
-_unused_ static void run_finish(struct victim_run *r)
+/* All that there was for it goes. */
+_unused_ static void run_take_away(struct victim_run *r)
 {
 	run_reap_all(r);
 	twin_engine_free(r->e);
 	munmap(r->shared, sizeof(*r->shared));
 	nftw(r->dir, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+_unused_ static void run_finish(struct victim_run *r)
+{
+	run_take_away(r);
 	if (r->failure[0])
 		fail_msg("%s (VICTIM_SEED=%u)", r->failure, run_seed);
 }
