@@ -131,7 +131,7 @@ static const char *beside_us(char *path, size_t size)
 int main(int argc, char **argv)
 {
 	struct report_options o = {.rounds = 200,
-		.seconds = 3,
+		.seconds = 2,
 		.mb = {{10, 100, 1024, 4096}, 4},
 		.threads = {{1, 4, 16, 64}, 4},
 		.dirty = {{0, 10, 50}, 3}};
