@@ -10,6 +10,8 @@
 #include <libgen.h>
 #include <limits.h>
 #include <string.h>
+
+#define CHECKPOINT_PATIENCE (20 * NSEC_PER_SEC)
 #include <unistd.h>
 
 enum column {
@@ -55,11 +57,15 @@ static const struct report_choice choices[] = {
 static bool one(
 	struct load *l, const struct report_options *o, size_t dirty_pages, struct twin_swap *ret)
 {
+	nsec_t end = now_nsec() + CHECKPOINT_PATIENCE;
 	struct twin_checkpoint cp;
 
-	for (unsigned i = 0; twin_checkpoint(l->engine, true, &cp) < 0; i++)
-		if (i == 20)
+	/* On a busy machine a thread may wait for the CPU on which it is to stop. */
+	while (twin_checkpoint(l->engine, true, &cp) < 0) {
+		if (now_nsec() > end)
 			bench_die("no checkpoint", twin_reason(l->engine));
+		load_do(l, LOAD_STAMP, 0);
+	}
 	if (dirty_pages)
 		load_do(l, LOAD_TOUCH, dirty_pages);
 	if (strcmp(o->choice[CAUSE], "kill") == 0)
