@@ -18,7 +18,7 @@
 #define PAGE 4096u
 #define STACK (64u * 1024)
 /* Generous: a crash with a machine full of others, orders that write gigabytes. */
-#define PATIENCE (60 * NSEC_PER_SEC)
+#define PATIENCE (300 * NSEC_PER_SEC)
 
 static struct load_shared *shared; /* of the load that runs: one at a time */
 static uint8_t *memory;
