@@ -53,6 +53,13 @@ static const char *const output_names[_OUTPUT_MAX] = {
 	[OUTPUT_APPEND] = "append",
 };
 
+static const char *const dont_fork_names[_DONT_FORK_MAX] = {
+	[DONT_FORK_NO] = "no",
+	[DONT_FORK_YES] = "yes",
+	[DONT_FORK_ZERO] = "zero",
+	[DONT_FORK_SHARE] = "share",
+};
+
 /* clang-format off */
 const struct setting settings[] = {
 	{ "Unit", "Description", set_description, FIELD(description), .allowed = "any text" },
@@ -130,6 +137,11 @@ const struct setting settings[] = {
 	  .allowed = "a whole number from 1 to 8" },
 	{ "Twin", "QuietWindow", set_time, FIELD(twin.quiet_window), .how = TIME_FINITE,
 	  .allowed = TIME_TEXT ", not infinity" },
+	{ "Twin", "ExcludeMemory", set_exclude_memory, FIELD(twin),
+	  .allowed = "names of mappings as /proc/PID/maps has them, with wildcards, such as "
+		     "/memfd:cache*, [anon:frames]:zero or /dev/shm/map:share" },
+	{ "Twin", "HonourDontFork", set_enum, FIELD(twin.dont_fork), .words = dont_fork_names,
+	  .max = _DONT_FORK_MAX, .allowed = "no, yes, zero, share" },
 	{ "Twin", "Takeover", set_enum, FIELD(twin.takeover), .words = unit_takeover_names,
 	  .max = _TAKEOVER_MAX, .allowed = "auto, reclaim, in-place" },
 	{ "Twin", "Children", set_enum, FIELD(twin.children), .words = unit_children_names,

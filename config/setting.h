@@ -129,6 +129,10 @@ int set_bus_name(struct assignment *a, void *field);
 int set_bus_address(struct assignment *a, void *field);
 bool mark_valid(const char *s);
 
+/* set_twin.c */
+int set_exclude_memory(struct assignment *a, void *field);
+void memory_exclusions_clear(struct twin_settings *t);
+
 /* set_exec.c */
 int set_exec_start(struct assignment *a, void *field);
 int set_exec_start_pre(struct assignment *a, void *field);

@@ -306,6 +306,7 @@ void unit_free(struct unit *u)
 	exec_command_clear(&u->exec_start);
 	exec_command_clear(&u->exec_reload);
 	dependency_rules_clear(&u->failover);
+	memory_exclusions_clear(&u->twin);
 	strv_free(u->failover.failsafe);
 	strv_free(u->failover.notify);
 	strv_free(u->binds_to);

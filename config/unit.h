@@ -127,6 +127,14 @@ const struct dependency_rule *unit_dependency_rule(const struct unit *u, const c
 enum takeover { TAKEOVER_AUTO, TAKEOVER_RECLAIM, TAKEOVER_IN_PLACE, _TAKEOVER_MAX };
 enum children_policy { CHILDREN_KEEP, CHILDREN_KILL, CHILDREN_REFUSE, _CHILDREN_MAX };
 
+/* ExcludeMemory=: memory that twins are made without. */
+struct memory_exclusion {
+	char *pattern; /* mapping_pattern.h */
+	bool share;    /* its contents are fetched at the swap; else it is zeros */
+};
+/* HonourDontFork=: what becomes of memory that the program marked MADV_DONTFORK. */
+enum dont_fork { DONT_FORK_NO, DONT_FORK_YES, DONT_FORK_ZERO, DONT_FORK_SHARE, _DONT_FORK_MAX };
+
 struct twin_settings {
 	bool enabled;           /* Enabled=, default yes */
 	usec_t interval;        /* Interval=, default 1s, at least 5ms, finite */
@@ -135,6 +143,10 @@ struct twin_settings {
 	/* Children=, default keep: what becomes of child processes where the node itself had to
 	 * end, so that the twin is no parent of theirs any more. */
 	enum children_policy children;
+	struct memory_exclusion *exclusions; /* ExcludeMemory= */
+	size_t n_exclusions;
+	enum dont_fork
+		dont_fork;   /* HonourDontFork=, default no: copied like all else; yes is zero */
 	usec_t quiet_window; /* QuietWindow=, how long to look for a quiet moment, default 20ms */
 };
 

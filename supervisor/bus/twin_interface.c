@@ -19,6 +19,7 @@
 	X(NCheckpoints, U32, TICKS, n->twin.n_checkpoints)                                         \
 	X(NSkipped, U32, TICKS, n->twin.n_skipped)                                                 \
 	X(SkipReason, TEXT, TICKS, n->twin.skip_reason)                                            \
+	X(ExcludedMemory, TEXT, TICKS, n->twin.excluded)                                           \
 	X(NFailovers, U32, EMITS, n->n_failovers)                                                  \
 	X(LastFailoverTimestamp, U64, EMITS, n->last_failover_realtime)                            \
 	X(LastFailoverTimestampMonotonic, U64, EMITS, n->last_failover.at)                         \

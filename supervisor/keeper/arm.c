@@ -65,6 +65,7 @@ void arm_report(struct arm *a)
 	t->n_checkpoints = a->n_checkpoints;
 	t->n_skipped = a->n_skipped;
 	snprintf(t->skip_reason, sizeof(t->skip_reason), "%s", a->skip_reason);
+	snprintf(t->excluded, sizeof(t->excluded), "%s", twin_excluded(k->engine));
 	report_send(&k->report, &m);
 }
 
@@ -123,6 +124,17 @@ static void skip(struct arm *a, int error, const char *reason)
 		end_round(a, MIN2(k->unit->twin.interval, ARM_SKIPPED));
 }
 
+/* Once for each program. */
+static void tell_excluded(struct arm *a)
+{
+	const char *what = twin_excluded(a->keeper->engine);
+
+	if (a->excluded_told || !*what)
+		return;
+	a->excluded_told = true;
+	log_node(LOG_INFO, a->keeper->unit->id, "memory that its twins are made without: %s", what);
+}
+
 static void took(struct arm *a, const struct twin_checkpoint *c)
 {
 	struct keeper *k = a->keeper;
@@ -144,6 +156,7 @@ static void took(struct arm *a, const struct twin_checkpoint *c)
 	log_node(LOG_DEBUG, k->unit->id, "armed: twin %d, %u threads, frozen for %llu us%s",
 		c->twin_pid, c->n_threads, (unsigned long long)(c->freeze / NSEC_PER_USEC),
 		c->quiet ? ", quiet" : "");
+	tell_excluded(a);
 	answer(a, 0, c->quiet ? "armed at a quiet moment" : "armed");
 	end_round(a, k->unit->twin.interval);
 }
@@ -242,6 +255,7 @@ void arm_forget(struct arm *a)
 	a->refusals = 0;
 	a->skip_reason[0] = '\0';
 	a->memory_at = 0;
+	a->excluded_told = false;
 }
 
 void arm_refuse(struct arm *a, const char *reason)

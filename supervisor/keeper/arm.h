@@ -55,6 +55,7 @@ struct arm {
 	uint64_t memory_private;
 	unsigned memory_age; /* checkpoints since it was read */
 	usec_t memory_at;
+	bool excluded_told; /* what its twins are made without */
 	char skip_reason[KEEPER_TEXT_MAX];
 };
 

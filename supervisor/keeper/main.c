@@ -210,6 +210,31 @@ static void open_notify(struct keeper *k, const struct options *o)
 		k->notify_fd = r;
 }
 
+/* The engine keeps them for as long as it lives, and the keeper the unit. */
+static int set_exclusions(const struct unit *u, struct twin_config *config)
+{
+	static const enum twin_dont_fork dont_fork[_DONT_FORK_MAX] = {
+		[DONT_FORK_NO] = TWIN_DONT_FORK_COPY,
+		[DONT_FORK_YES] = TWIN_DONT_FORK_ZERO,
+		[DONT_FORK_ZERO] = TWIN_DONT_FORK_ZERO,
+		[DONT_FORK_SHARE] = TWIN_DONT_FORK_SHARE,
+	};
+	struct twin_exclusion *list;
+
+	config->dont_fork = dont_fork[u->twin.dont_fork];
+	if (u->twin.n_exclusions == 0)
+		return 0;
+	list = calloc(u->twin.n_exclusions, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	for (size_t i = 0; i < u->twin.n_exclusions; i++)
+		list[i] = (struct twin_exclusion){
+			u->twin.exclusions[i].pattern, u->twin.exclusions[i].share};
+	config->exclusions = list;
+	config->n_exclusions = (unsigned)u->twin.n_exclusions;
+	return 0;
+}
+
 static int keeper_init(struct keeper *k, const struct options *o)
 {
 	static const enum twin_way ways[_TAKEOVER_MAX] = {
@@ -241,6 +266,9 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): read_unit() has set it. */
 	config.generations = MIN2(MAX2(k->unit->twin.generations, 1u), TWIN_GENERATIONS_MAX);
 	config.way = ways[k->unit->twin.takeover];
+	r = set_exclusions(k->unit, &config);
+	if (r < 0)
+		return r;
 	config.children = children[k->unit->twin.children];
 	config.keep_remains = k->unit->failover.post_mortem;
 	if (k->unit->failover.core_dump) /* in place there would be no memory left to dump */

@@ -147,6 +147,7 @@ static int check_msg(struct keeper_msg *m)
 		return 0;
 	case KEEPER_MSG_TWIN:
 		terminate(m->twin.skip_reason);
+		m->twin.excluded[sizeof(m->twin.excluded) - 1] = '\0';
 		if ((unsigned)m->twin.state >= _TWIN_STATE_MAX ||
 			m->twin.n_generations > KEEPER_GENERATIONS_MAX)
 			return -EBADMSG;

@@ -22,8 +22,9 @@
 #include "config/clock.h"
 #include "config/macro.h"
 
-#define KEEPER_PROTOCOL_VERSION 4u
+#define KEEPER_PROTOCOL_VERSION 5u
 #define KEEPER_TEXT_MAX 256
+#define KEEPER_EXCLUDED_MAX 128
 #define KEEPER_GENERATIONS_MAX 8
 
 /* Sub-states of a node, systemd's words where they exist; supervisor/node.h maps them onto
@@ -114,7 +115,8 @@ struct keeper_twin_report {
 	usec_t freeze_last, freeze_median, freeze_max;
 	uint64_t memory_private; /* bytes the newest twin holds alone */
 	unsigned n_threads, n_checkpoints, n_skipped;
-	char skip_reason[KEEPER_TEXT_MAX]; /* of the last skip, "" when there was none */
+	char excluded[KEEPER_EXCLUDED_MAX]; /* memory that the newest twin was made without */
+	char skip_reason[KEEPER_TEXT_MAX];  /* of the last skip, "" when there was none */
 };
 struct keeper_failover_report {
 	enum node_result cause;

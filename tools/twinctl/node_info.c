@@ -48,6 +48,7 @@ static const struct field {
 	FIELD("NCheckpoints", "u", n_checkpoints),
 	FIELD("NSkipped", "u", n_skipped),
 	FIELD("SkipReason", "s", skip_reason),
+	FIELD("ExcludedMemory", "s", excluded_memory),
 	FIELD("NFailovers", "u", n_failovers),
 	FIELD("LastFailoverTimestamp", "t", failover_realtime),
 	FIELD("LastFailoverTimestampMonotonic", "t", failover_at),
@@ -277,6 +278,7 @@ void node_info_json_twin(struct json *j, const struct node_info *n)
 	json_uint(j, "n_checkpoints", n->n_checkpoints);
 	json_uint(j, "n_skipped", n->n_skipped);
 	json_string(j, "skip_reason", n->skip_reason);
+	json_string(j, "excluded_memory", n->excluded_memory);
 	json_uint(j, "n_failovers", n->n_failovers);
 	if (n->failover_at == 0) {
 		json_string(j, "last_failover", NULL);

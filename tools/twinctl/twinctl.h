@@ -46,7 +46,8 @@ struct node_info {
 	uint64_t exec_start, exec_start_realtime, exec_exit, exec_exit_realtime;
 	uint64_t cpu_nsec, memory, tasks;
 
-	char *twin_state, *skip_reason, *failover_cause, *failover_result, *failover_detail;
+	char *twin_state, *skip_reason, *excluded_memory, *failover_cause, *failover_result,
+		*failover_detail;
 	char *failover_way;
 	char *failover_fault;
 	int twin_enabled;

@@ -53,6 +53,8 @@ void print_twin(const struct node_info *n)
 	if (n->n_twin_pids)
 		printf("     Holds: %u thread%s, %s of its own\n", n->n_threads,
 			n->n_threads == 1 ? "" : "s", format_bytes(a, n->memory_private));
+	if (*n->excluded_memory)
+		printf("   Without: %s\n", n->excluded_memory);
 	printf("Checkpoint: %u made, %u skipped", n->n_checkpoints, n->n_skipped);
 	if (n->n_skipped && *n->skip_reason && !failed)
 		printf(" (last: %s)", n->skip_reason);
