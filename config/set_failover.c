@@ -185,7 +185,7 @@ static int add_rule(struct failover_settings *f, struct dependency_rule *rule)
 int set_dependency_action(struct assignment *a, void *field)
 {
 	struct failover_settings *f = field;
-	struct dependency_rule rule;
+	struct dependency_rule rule = {0};
 	char **words;
 	int r;
 

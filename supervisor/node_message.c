@@ -24,7 +24,7 @@ enum verdict {
 		[KEEPER_MSG_STATE] = VERDICT_TAKE, [KEEPER_MSG_STATUS] = VERDICT_TAKE,             \
 		[KEEPER_MSG_TWIN] = VERDICT_TAKE, [KEEPER_MSG_FAILOVER] = VERDICT_TAKE,            \
 		[KEEPER_MSG_PROBE] = VERDICT_TAKE, [KEEPER_MSG_RECORD] = VERDICT_TAKE,             \
-		 [KEEPER_MSG_REPLY] = VERDICT_TAKE,             \
+		[KEEPER_MSG_REPLY] = VERDICT_TAKE,                                                 \
 	}
 /* The last word was said: no second one, but answers still count. */
 #define ROW_DOWN                                                                                   \
@@ -32,7 +32,7 @@ enum verdict {
 		[KEEPER_MSG_STATE] = VERDICT_REFUSE, [KEEPER_MSG_STATUS] = VERDICT_LATE,           \
 		[KEEPER_MSG_TWIN] = VERDICT_LATE, [KEEPER_MSG_FAILOVER] = VERDICT_LATE,            \
 		[KEEPER_MSG_PROBE] = VERDICT_LATE, [KEEPER_MSG_RECORD] = VERDICT_TAKE,             \
-		 [KEEPER_MSG_REPLY] = VERDICT_TAKE,             \
+		[KEEPER_MSG_REPLY] = VERDICT_TAKE,                                                 \
 	}
 
 static const enum verdict verdicts[_NODE_STATE_MAX][_KEEPER_MSG_MAX] = {
@@ -154,7 +154,7 @@ static void take_probe(struct node *n, const struct keeper_msg *msg)
 		n->probes = calloc(n->unit->n_probes + 1, sizeof(*n->probes));
 		n->n_probes = n->probes ? n->unit->n_probes + 1 : 0;
 	}
-	if (r->index >= n->n_probes)
+	if (!n->probes || r->index >= n->n_probes)
 		return;
 	if (r->stage != STAGE_STARVED) {
 		n->probes[r->index].stage = r->stage;

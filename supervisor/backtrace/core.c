@@ -22,13 +22,6 @@ typedef Elf32_Ehdr ehdr;
 typedef Elf32_Phdr phdr;
 typedef Elf32_Nhdr nhdr;
 #endif
-#if defined(__x86_64__)
-#define MACHINE EM_X86_64
-#elif defined(__aarch64__)
-#define MACHINE EM_AARCH64
-#else
-#error "which ELF machine is this?"
-#endif
 
 #define PAGE 4096u
 
@@ -209,7 +202,7 @@ static int write_heads(const struct core *c, uint64_t data_at)
 			__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? ELFDATA2LSB : ELFDATA2MSB,
 			EV_CURRENT},
 		.e_type = ET_CORE,
-		.e_machine = MACHINE,
+		.e_machine = ARCH_ELF_MACHINE,
 		.e_version = EV_CURRENT,
 		.e_phoff = sizeof(ehdr),
 		.e_ehsize = sizeof(ehdr),

@@ -325,8 +325,8 @@ static int check_calls(struct twin_engine *e, struct twin *w, const struct inpla
 	return r;
 }
 
-/* It is waited for: on our CPU, where it need not be woken from afar, and before others. What it had
- * is put back when it is let go. */
+/* It is waited for: on our CPU, where it need not be woken from afar, and before others. What it
+ * had is put back when it is let go. */
 static void hurry(pid_t leader)
 {
 	int cpu = sched_getcpu();

@@ -75,6 +75,11 @@ uint64_t arch_second_base(const struct arch_regs *r); /* GS; 0 where there is no
 /* The registers in the order of the architecture's DWARF numbers, for unwinding: how many, 0 to
  * n - 1, and the program counter. */
 #define ARCH_DWARF_REGISTERS_MAX 32
+#ifdef __x86_64__
+#define ARCH_ELF_MACHINE EM_X86_64
+#else
+#define ARCH_ELF_MACHINE EM_AARCH64
+#endif
 unsigned arch_dwarf_registers(
 	const struct arch_regs *r, uint64_t ret[ARCH_DWARF_REGISTERS_MAX], uint64_t *ret_pc);
 /* One line each, for people. */
