@@ -371,6 +371,16 @@ static int fail(struct twin_engine *e, int error, const char *step)
 	return e->reason[0] ? error : engine_fail(e, error, "%s: %s", step, strerror(-error));
 }
 
+/* Whoever was made again ends with the process, and that end must not be taken for the end of the
+ * one that is made next under the same number. */
+static void know_new_threads(struct twin_engine *e, const struct twin *w)
+{
+	for (unsigned i = 0; i < w->n_threads; i++)
+		if (!w->threads[i].stands && proc_tgid(w->threads[i].tid) == e->pid &&
+			!thread_add(e, w->threads[i].tid))
+			return; /* no memory: there was room for as many at the checkpoint */
+}
+
 int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 {
 	struct inplace_area *asked = &e->in_place->area;
@@ -395,8 +405,10 @@ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 		r = copy_scratch(e, w);
 	if (r == 0)
 		r = run_leader(e, w, asked);
-	if (r < 0)
+	if (r < 0) {
+		know_new_threads(e, w);
 		return fail(e, r, "its state");
+	}
 	threads_clear(e);
 	return 0;
 }

@@ -83,6 +83,7 @@ static int end_thread(struct twin_engine *e, struct thread *t)
 		r = inject_mask_all(tid, NULL);
 	engine_deadline_set(e, STEP_DEADLINE);
 	while (r == 0) {
+		/* ESRCH: killed, and its end is still to be told. */
 		if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0 && errno != ESRCH) {
 			r = -errno;
 			break;
@@ -123,7 +124,7 @@ static int match_rseq(struct twin_engine *e, struct thread *t, const struct twin
 			t->rseq, t->rseq_len, 1 /* RSEQ_FLAG_UNREGISTER */, t->rseq_sig},
 		&result);
 	inject_end(&in);
-	return r;
+	return r < 0 ? r : (int)MIN2(result, 0L);
 }
 
 int inplace_end_threads(struct twin_engine *e, struct twin *w)

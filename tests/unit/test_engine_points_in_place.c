@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A rollback in place of which every single request to the kernel is refused once: the same twin
+ * then takes over by reclaim, or the refusal did not matter, and the victim is well either way.
+ */
+#include "tests/unit/test_victim_run.h"
+
+#include "supervisor/twin/fault_point.h"
+
+#define CALLS_MAX 4000
+
+static struct victim_run run;
+static unsigned calls, refused_call; /* 0: none */
+static const struct fault_point *refused;
+static int refusal;
+
+/* What looks at descriptors is the business of both ways, and has tests of its own. */
+static bool is_of_this_way(const struct fault_point *p)
+{
+	static const char *const files[] = {"/inplace", "/pages.c", "/layout.c", "/inject.c",
+		"/freeze.c", "/rebuild.c", "/image.c"};
+
+	/* It lets threads go that are ready: only a task that is dead can refuse that. */
+	if (strcmp(p->function, "rebuild_let_go") == 0)
+		return false;
+	for (size_t i = 0; i < ELEMENTSOF(files); i++)
+		if (strstr(p->file, files[i]))
+			return true;
+	return false;
+}
+
+static int count_and_refuse(const struct fault_call *c)
+{
+	if (!is_of_this_way(c->point) || ++calls != refused_call)
+		return 0;
+	refused = c->point;
+	return refusal;
+}
+
+static bool swap_with_refusal(unsigned which, struct twin_swap *ret)
+{
+	int r;
+
+	calls = 0;
+	refused_call = which;
+	refused = NULL;
+	fault_hook = count_and_refuse;
+	r = twin_swap(run.e, 0, ret);
+	fault_hook = NULL;
+	run.end = (struct twin_event){0};
+	if (r < 0)
+		return run_fail(&run, "call %u (%s in %s, line %d): %d, %s", which,
+			refused ? refused->call : "none", refused ? refused->function : "",
+			refused ? refused->line : 0, r, twin_reason(run.e));
+	return true;
+}
+
+static void refuse_each(const char *name, int error)
+{
+	unsigned in_place = 0, reclaimed = 0, last = 1;
+	struct twin_checkpoint cp;
+	struct twin_swap sw;
+
+	refusal = error;
+	if (!run_begin(&run, name, 1, true))
+		goto end;
+	twin_prefer_way(run.e, TWIN_WAY_IN_PLACE);
+	for (unsigned which = 1; which <= last + 10 && which < CALLS_MAX; which++) {
+		if (!run_checkpoint(&run, &cp) || !run_progress(&run, which % 3) ||
+			!swap_with_refusal(which, &sw) || !run_progress(&run, 1))
+			goto end;
+		in_place += sw.way == TWIN_WAY_IN_PLACE;
+		reclaimed += sw.way == TWIN_WAY_RECLAIM;
+		/* One swap has more calls than another: until all were refused in one. */
+		if (refused)
+			last = MAX2(last, which);
+	}
+	print_message(
+		"             %u calls refused, %u swaps in place all the same, %u by reclaim\n",
+		last, in_place, reclaimed);
+	if (reclaimed == 0 || in_place == 0)
+		run_fail(&run, "%u by reclaim, %u in place", reclaimed, in_place);
+end:
+	run_end(&run);
+}
+
+static void one_thread(void **state)
+{
+	(void)state;
+	refuse_each("one_thread", -EIO);
+}
+
+static void changed_in_all_ways(void **state)
+{
+	(void)state;
+	refuse_each("scramble", -EIO);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_thread),
+		cmocka_unit_test(changed_in_all_ways),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests_name("refusals in place", tests, NULL, NULL);
+}
