@@ -57,9 +57,11 @@ pid_t engine_wait(pid_t pid, int *ret_raw)
 {
 	for (;;) {
 		pid_t r;
-		if (deadline_passed)
+		/* If it was we who were kept from running, what came is there all the same. */
+		bool late = deadline_passed;
+		r = waitpid(pid, ret_raw, late ? __WALL | WNOHANG : __WALL);
+		if (r == 0 && late)
 			return -ETIMEDOUT;
-		r = waitpid(pid, ret_raw, __WALL);
 		if (r >= 0)
 			return r;
 		if (errno != EINTR)

@@ -46,7 +46,8 @@ bool partial_begin(struct twin_engine *e, struct thread *t, struct arch_regs *r)
 		t->partial.kind = PARTIAL_NONE; /* it has ended by itself */
 	if (t->partial.kind)
 		return false;
-	if (w->mark && w->nr == SYS_connect && w->deadline && restart_is_made_again(t, r)) {
+	if (w->mark && w->nr == SYS_connect && w->error == -ERESTARTNOHAND &&
+		restart_is_made_again(t, r)) {
 		t->partial = (struct partial_call){.kind = PARTIAL_CONNECT, .ip = w->ip};
 		return false;
 	}
@@ -64,7 +65,7 @@ static long connected(struct twin_engine *e, const struct thread *t, const struc
 {
 	long result = arch_syscall_result(r);
 
-	if (result == -EALREADY && t->wait.deadline)
+	if (result == -EALREADY && t->wait.error == -ERESTARTNOHAND)
 		return waits_result(e, &t->wait, r);
 	if (result == -EISCONN)
 		return 0;
