@@ -24,7 +24,7 @@ static void tell_twins(struct twin_engine *e, const struct thread *t)
 	for (unsigned i = 0; p->sends && i < e->n_twins; i++)
 		for (unsigned k = 0; k < e->twins[i]->n_threads; k++) {
 			struct twin_thread *tt = &e->twins[i]->threads[k];
-			if (tt->tid == t->tid && tt->partial.kind &&
+			if (tt->tid == namespace_inner(e, t->tid) && tt->partial.kind &&
 				tt->partial.serial == p->serial)
 				tt->partial.done = p->done;
 		}
