@@ -24,6 +24,10 @@ const char *const unit_takeover_names[_TAKEOVER_MAX] = {
 	[TAKEOVER_RECLAIM] = "reclaim",
 	[TAKEOVER_IN_PLACE] = "in-place",
 };
+const char *const unit_identity_names[_IDENTITY_MAX] = {
+	[IDENTITY_EXACT] = "exact",
+	[IDENTITY_NAMESPACE] = "namespace",
+};
 const char *const unit_children_names[_CHILDREN_MAX] = {
 	[CHILDREN_KEEP] = "keep",
 	[CHILDREN_KILL] = "kill",
@@ -146,6 +150,8 @@ const struct setting settings[] = {
 	  .max = _TAKEOVER_MAX, .allowed = "auto, reclaim, in-place" },
 	{ "Twin", "Children", set_enum, FIELD(twin.children), .words = unit_children_names,
 	  .max = _CHILDREN_MAX, .allowed = "keep, kill, refuse" },
+	{ "Twin", "Identity", set_enum, FIELD(twin.identity), .words = unit_identity_names,
+	  .max = _IDENTITY_MAX, .allowed = "exact, namespace" },
 
 	{ "Failover", "StableSec", set_time, FIELD(failover.stable), .how = TIME_FINITE,
 	  .allowed = TIME_TEXT ", not infinity" },

@@ -48,6 +48,7 @@ struct assignment {
 extern const struct setting settings[];
 extern const size_t n_settings;
 extern const char *const unit_type_names[], *const unit_restart_names[];
+extern const char *const unit_identity_names[];
 extern const char *const unit_takeover_names[], *const unit_children_names[];
 extern const char *const probe_kind_names[], *const probe_action_names[];
 

@@ -134,12 +134,15 @@ struct memory_exclusion {
 };
 /* HonourDontFork=: what becomes of memory that the program marked MADV_DONTFORK. */
 enum dont_fork { DONT_FORK_NO, DONT_FORK_YES, DONT_FORK_ZERO, DONT_FORK_SHARE, _DONT_FORK_MAX };
+enum twin_identity_setting { IDENTITY_EXACT, IDENTITY_NAMESPACE, _IDENTITY_MAX };
 
 struct twin_settings {
 	bool enabled;           /* Enabled=, default yes */
 	usec_t interval;        /* Interval=, default 1s, at least 5ms, finite */
 	unsigned generations;   /* Generations=, 1 to 8, default 1 */
 	enum takeover takeover; /* Takeover=, default auto */
+	/* Identity=, default exact: the same pid for everybody; namespace: only for the node. */
+	enum twin_identity_setting identity;
 	/* Children=, default keep: what becomes of child processes where the node itself had to
 	 * end, so that the twin is no parent of theirs any more. */
 	enum children_policy children;

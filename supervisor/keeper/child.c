@@ -6,12 +6,15 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "supervisor/keeper/spawn.h"
@@ -130,7 +133,25 @@ static int set_scheduling(const struct unit *u, struct spawn_failure *f)
 	return 0;
 }
 
-static int switch_user(const struct spawn_plan *p, struct spawn_failure *f)
+/*
+ * One capability more than User= has, as an ambient one, so that no program notices: the engine
+ * takes it away from the node before its first instruction. Refused, the node has an exact
+ * identity.
+ */
+static void lend(void)
+{
+	struct {
+		struct __user_cap_header_struct header;
+		struct __user_cap_data_struct data[2];
+	} caps = {.header = {.version = _LINUX_CAPABILITY_VERSION_3}};
+	const uint32_t low = (uint32_t)SPAWN_LENT_CAPABILITIES;
+
+	caps.data[0] = (struct __user_cap_data_struct){low, low, low};
+	if (syscall(SYS_capset, &caps.header, caps.data) == 0)
+		(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, __builtin_ctz(low), 0, 0);
+}
+
+static int switch_user(const struct spawn_plan *p, bool lent, struct spawn_failure *f)
 {
 	if (!p->switch_user)
 		return 0;
@@ -138,7 +159,13 @@ static int switch_user(const struct spawn_plan *p, struct spawn_failure *f)
 	if (setgroups(p->n_groups, p->groups) < 0 || setresgid(p->gid, p->gid, p->gid) < 0)
 		return -errno;
 	f->step = SPAWN_USER;
-	return setresuid(p->uid, p->uid, p->uid) < 0 ? -errno : 0;
+	if (lent)
+		(void)prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+	if (setresuid(p->uid, p->uid, p->uid) < 0)
+		return -errno;
+	if (lent)
+		lend();
+	return 0;
 }
 
 static void reset_signals(void)
@@ -150,7 +177,7 @@ static void reset_signals(void)
 		(void)sigaction(sig, &sa, NULL);
 }
 
-static int prepare(const struct spawn_plan *p, struct spawn_failure *f)
+static int prepare(const struct spawn_plan *p, bool lent, struct spawn_failure *f)
 {
 	const struct unit *u = p->unit;
 	int r;
@@ -178,7 +205,7 @@ static int prepare(const struct spawn_plan *p, struct spawn_failure *f)
 	r = set_output(u);
 	if (r < 0)
 		return r;
-	r = switch_user(p, f);
+	r = switch_user(p, lent, f);
 	if (r < 0)
 		return r;
 	f->step = SPAWN_CHDIR;
@@ -191,7 +218,7 @@ _Noreturn void child_run(
 {
 	struct spawn_failure f = {0};
 	sigset_t none;
-	char byte;
+	char byte = 0;
 	ssize_t n;
 
 	reset_signals();
@@ -205,7 +232,7 @@ _Noreturn void child_run(
 			_exit(EXIT_FAILURE);
 	}
 	umask(0022);
-	f.error = prepare(p, &f);
+	f.error = prepare(p, byte == SPAWN_GO_LENT[0], &f);
 	if (f.error == 0) {
 		f.step = SPAWN_EXEC;
 		/* Each descriptor is born close-on-exec; this is for what others leave open. */

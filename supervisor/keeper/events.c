@@ -66,10 +66,25 @@ static void on_child(struct keeper *k, const struct twin_event *e)
 				  .status = e->status});
 }
 
+/* It has entered a namespace of its own, as another process, or was to. */
+static void note_identity(struct keeper *k)
+{
+	if (k->unit->twin.identity != IDENTITY_NAMESPACE || !k->traced)
+		return;
+	if (!twin_is_inside(k->engine)) {
+		log_node(LOG_WARNING, k->unit->id, "%s; its identity is exact",
+			twin_reason(k->engine));
+		return;
+	}
+	guard_follow(k, twin_active_pid(k->engine));
+	guard_report_state(k);
+}
+
 static void on_exec(struct keeper *k)
 {
 	if (!k->executed) {
 		k->executed = true;
+		note_identity(k);
 		return;
 	}
 	log_node(LOG_INFO, k->unit->id, "process %d executed another program; its twins are gone",

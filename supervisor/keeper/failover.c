@@ -288,7 +288,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	describe_loss(s, r.detail);
 	snprintf(r.way, sizeof(r.way), "%s", twin_way_to_string(s->way));
 	note_fault(k, a, s->new_pid, r.fault);
-	k->main_pid = s->new_pid;
+	guard_follow(k, s->new_pid);
 	k->leaving = false;
 	k->arm.stopped = k->arm.refused = false;
 	/* What was asked for is no failure that could come again soon. */

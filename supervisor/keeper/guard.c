@@ -104,6 +104,15 @@ static bool kill_group(struct keeper *k, int sig)
 	return k->group > 1 && ours && kill(-k->group, sig) == 0;
 }
 
+void guard_follow(struct keeper *k, pid_t pid)
+{
+	pid_t group = twin_group(k->engine);
+
+	k->main_pid = pid;
+	if (group > 0)
+		k->group = group;
+}
+
 static void kill_helper(struct keeper *k, int sig)
 {
 	/* It may not have come to its setsid() yet. */

@@ -103,6 +103,8 @@ void guard_settle(struct keeper *k);
 void guard_blame(struct keeper *k, enum node_result result, const char *fmt, ...) _printf_(3, 4);
 /* An end of the node: its numbers, and the blame where it is one. */
 void guard_note_end(struct keeper *k, int status);
+/* The node has another pid: group and session with it. */
+void guard_follow(struct keeper *k, pid_t pid);
 void guard_end_node(struct keeper *k, int signal); /* and wait for it: stop-sigterm */
 void guard_expire_in(struct keeper *k, usec_t delay);
 

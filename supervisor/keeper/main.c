@@ -14,6 +14,7 @@
 
 #define PRIORITY 10
 #define OOM_SCORE_ADJ "-900"
+#define INIT_NAME "twinit-nsinit"
 #define FREEZE_DEADLINE (50 * NSEC_PER_USEC * USEC_PER_MSEC)
 
 struct options {
@@ -235,6 +236,23 @@ static int set_exclusions(const struct unit *u, struct twin_config *config)
 	return 0;
 }
 
+/* Beside us, wherever we are installed. NULL: the engine will say what it lacks. */
+static const char *find_init(void)
+{
+	static char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path));
+	char *slash;
+
+	if (n <= 0 || (size_t)n >= sizeof(path))
+		return NULL;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash + 1 - path) + sizeof(INIT_NAME) > sizeof(path))
+		return NULL;
+	memcpy(slash + 1, INIT_NAME, sizeof(INIT_NAME));
+	return path;
+}
+
 static int keeper_init(struct keeper *k, const struct options *o)
 {
 	static const enum twin_way ways[_TAKEOVER_MAX] = {
@@ -273,6 +291,10 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	config.keep_remains = k->unit->failover.post_mortem;
 	if (k->unit->failover.core_dump) /* in place there would be no memory left to dump */
 		config.way = TWIN_WAY_RECLAIM;
+	if (k->unit->twin.identity == IDENTITY_NAMESPACE) {
+		config.identity = TWIN_NAMESPACE;
+		config.namespace_init = find_init();
+	}
 	r = twin_engine_new(&config, &k->engine);
 	if (r < 0) {
 		log_node(LOG_ERR, o->id, "cannot make the twin engine: %s", strerror(-r));

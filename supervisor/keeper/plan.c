@@ -195,6 +195,8 @@ static int fill(
 	/* An unprivileged keeper may name its own user; there is nothing to switch then. */
 	if (geteuid() != 0 && p->uid == geteuid() && p->gid == getegid())
 		p->switch_user = false;
+	p->lends = p->switch_user && p->uid != 0 && p->unit->twin.enabled &&
+		   p->unit->twin.identity == IDENTITY_NAMESPACE;
 	*status = spawn_exit_status(SPAWN_EXEC);
 	r = build_environment(p, &p->environment, notify_path, &bad_path);
 	if (r < 0 && bad_path)

@@ -181,7 +181,8 @@ void spawn_release(struct spawned *s)
 
 	if (s->go_fd < 0)
 		return;
-	n = write(s->go_fd, "g", 1); /* where it is gone already, its end says so */
+	n = write(s->go_fd, s->lent ? SPAWN_GO_LENT : SPAWN_GO,
+		1); /* where it is gone already, its end says so */
 	(void)n;
 	close(STEAL_FD(s->go_fd));
 }

@@ -53,6 +53,7 @@ struct spawn_plan {
 	gid_t gid;
 	gid_t *groups;
 	size_t n_groups;
+	bool lends;   /* Identity=namespace, and User= has no right to make namespaces */
 	int event_fd; /* that the node inherits; -1: none */
 };
 /* On failure ret_why holds one sentence and *ret_exit_status systemd's status for it. */
@@ -65,6 +66,7 @@ struct spawned {
 	pid_t group;  /* process group and session */
 	pid_t anchor; /* ends by itself and is to be reaped; 0: none */
 	int go_fd;    /* spawn_release() */
+	bool lent;    /* it is traced: it may be lent what the engine needs of it */
 	int status_fd;
 };
 #define SPAWNED_NONE                                                                               \
@@ -85,6 +87,11 @@ void spawn_release(struct spawned *s);
  * by the first two, and a second question is answered with -EAGAIN. */
 _must_check_ int spawn_result(struct spawned *s, struct spawn_failure *ret);
 void spawned_close(struct spawned *s); /* its descriptors, and forget it */
+
+#define SPAWN_GO "g"
+#define SPAWN_GO_LENT "l"
+/* What a node that makes its own namespaces has to be able to do. */
+#define SPAWN_LENT_CAPABILITIES (1ULL << 21) /* CAP_SYS_ADMIN */
 
 /* In the new process, after the fork; never returns. child.c */
 _Noreturn void child_run(

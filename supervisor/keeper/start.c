@@ -21,6 +21,7 @@ static void new_run(struct keeper *k)
 
 static void on_exec_io(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int revents)
 {
+	events_drain(w->data); /* first who it is now: it may have entered a namespace */
 	start_check_exec(w->data);
 }
 
@@ -116,8 +117,10 @@ static void start_node(struct keeper *k)
 	k->main_pid = k->spawned.pid;
 	k->group = k->spawned.group;
 	k->exec_start = now_usec();
+	twin_lend(k->engine, k->plan->lends ? SPAWN_LENT_CAPABILITIES : 0);
 	r = k->unit->twin.enabled ? twin_attach(k->engine, k->main_pid) : 0;
 	k->traced = k->unit->twin.enabled && r == 0;
+	k->spawned.lent = k->traced && k->plan->lends;
 	if (r < 0)
 		go_untraced(k, r);
 	else if (!k->traced)

@@ -214,7 +214,7 @@ int credentials_check(struct twin_engine *e, const struct twin *w)
 
 int credentials_lower(struct twin_engine *e, pid_t tid, const struct arch_regs *regs)
 {
-	uint64_t lent = e->config.lent_capabilities;
+	uint64_t lent = e->lent;
 	struct credentials now;
 	struct capset_data c;
 	struct injection in;

@@ -150,7 +150,7 @@ int twin_attach(struct twin_engine *e, pid_t pid)
 	if (e->pid)
 		return -EBUSY;
 	/* With us, what was lent to it must not outlive us. */
-	if (e->config.lent_capabilities)
+	if (e->lent)
 		options |= PTRACE_O_EXITKILL;
 	if (ptrace(PTRACE_SEIZE, pid, NULL, options) < 0)
 		return engine_fail(e, -errno, "ptrace: %s", strerror(errno));
@@ -162,6 +162,11 @@ int twin_attach(struct twin_engine *e, pid_t pid)
 		return engine_fail(e, -ENOMEM, "cannot open /proc/%d", pid);
 	}
 	return 0;
+}
+
+void twin_lend(struct twin_engine *e, uint64_t capabilities)
+{
+	e->lent = capabilities;
 }
 
 int twin_attach_running(struct twin_engine *e, pid_t pid)

@@ -223,6 +223,7 @@ struct twin_engine {
 	struct nest nest; /* of the active; only while inside */
 	bool inside;      /* the active lives in a pid namespace of its own */
 	bool executed_inside;
+	uint64_t lent;         /* capabilities */
 	unsigned numbers_from; /* of the newest namespace */
 	struct pid_list gone;
 	pid_t old_inits[OLD_INITS_MAX];

@@ -99,11 +99,8 @@ struct twin_config {
 	enum twin_way way;      /* which to prefer */
 	enum twin_children children;
 	enum twin_identity identity;
-	/* TWIN_NAMESPACE: the program that is to be process 1 of the namespaces, and capabilities
-	 * that the process executes with (as ambient ones) for the engine alone: it has lost them
-	 * when its first instruction runs. 0 where it may make namespaces itself. */
+	/* TWIN_NAMESPACE: the program that is to be process 1 of the namespaces. */
 	const char *namespace_init;
-	uint64_t lent_capabilities;
 };
 
 struct twin_checkpoint {
@@ -141,6 +138,12 @@ void twin_engine_free(struct twin_engine *e);
  * TWIN_EVENT_EXITED, when it was announced with twin_watch()).
  */
 _must_check_ int twin_attach(struct twin_engine *e, pid_t pid);
+/*
+ * Before twin_attach(), for TWIN_NAMESPACE: capabilities that the process will execute with, as
+ * ambient ones, for the engine alone. It has lost them when its first instruction runs, and dies
+ * with us until then. 0 where it may make namespaces of its own right.
+ */
+void twin_lend(struct twin_engine *e, uint64_t capabilities);
 /* The same for a child that runs its program already and will not exec first. */
 _must_check_ int twin_attach_running(struct twin_engine *e, pid_t pid);
 /* Guard pid without ptrace: only its end is reported, checkpoints say -EPERM. */

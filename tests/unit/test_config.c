@@ -91,6 +91,7 @@ static void defaults(void **state _unused_)
 	assert_int_equal(u->twin.generations, 1);
 	assert_int_equal(u->twin.quiet_window, 20 * USEC_PER_MSEC);
 	assert_int_equal(u->twin.takeover, TAKEOVER_AUTO);
+	assert_int_equal(u->twin.identity, IDENTITY_EXACT);
 	assert_int_equal(u->twin.children, CHILDREN_KEEP);
 	done(&l);
 }
@@ -106,7 +107,7 @@ static void every_key_is_known(void **state _unused_)
 		"KillSignal=SIGINT\nStandardOutput=null\nNice=5\nCPUAffinity=0\nLimitNOFILE=6\n"
 		"LimitCORE=7\nOOMScoreAdjust=8\n[Install]\nWantedBy=e\n"
 		"[Twin]\nEnabled=no\nInterval=100ms\nGenerations=2\nQuietWindow=1ms\n"
-		"Takeover=in-place\nChildren=kill\n");
+		"Takeover=in-place\nChildren=kill\nIdentity=namespace\n");
 	const struct unit *u = l.unit;
 
 	assert_string_equal(u->description, "The talker at 100% %");
@@ -134,6 +135,7 @@ static void every_key_is_known(void **state _unused_)
 	assert_int_equal(u->twin.generations, 2);
 	assert_int_equal(u->twin.quiet_window, 1000);
 	assert_int_equal(u->twin.takeover, TAKEOVER_IN_PLACE);
+	assert_int_equal(u->twin.identity, IDENTITY_NAMESPACE);
 	assert_int_equal(u->twin.children, CHILDREN_KILL);
 	done(&l);
 }
@@ -159,7 +161,7 @@ static void unknown_keys(void **state _unused_)
 	expect_diag(&l.diags.items[0], DIAG_ERROR, 4, "Intervall", "unknown key");
 	assert_string_equal(l.diags.items[0].allowed,
 		"Enabled=, Interval=, Generations=, QuietWindow=, ExcludeMemory=, "
-		"HonourDontFork=, Takeover=, Children=");
+		"HonourDontFork=, Takeover=, Children=, Identity=");
 	done(&l);
 	/* Keys are spelled one way only, as in systemd. */
 	expect_error(SERVICE "[Twin]\ninterval=1\n", 4, "interval", "unknown key");

@@ -63,9 +63,9 @@ class Twinit:
         for pid in sandbox.pids():
             ns = status_field(pid, "NSpid")
             with contextlib.suppress(OSError):
-                # Not of another twinit, should a test have left one.
-                if (ns and ns.split()[1:] == [str(inner)] and
-                        os.readlink(f"/proc/{pid}/ns/pid") == space):
+                # Not of another twinit, should a test have left one. A node may be further inside.
+                if (ns and ns.split()[1:2] == [str(inner)] and
+                        (len(ns.split()) > 2 or os.readlink(f"/proc/{pid}/ns/pid") == space)):
                     return pid
         raise ProcessLookupError(inner)
 

@@ -4,7 +4,7 @@ SECTIONS = {
     "Unit": ("Description", "After", "Before", "Requires", "Wants", "StartLimitIntervalSec",
              "StartLimitBurst", "BindsTo", "PartOf", "OnFailure"),
     "Install": ("WantedBy",),
-    "Twin": ("Enabled", "Interval", "Generations", "QuietWindow"),
+    "Twin": ("Enabled", "Interval", "Generations", "QuietWindow", "Identity"),
     "Failover": ("StableSec", "FailsafeUnit", "Notify", "OnDependencyFailover", "EventFD",
                  "PostMortem", "CoreDump"),
 }
