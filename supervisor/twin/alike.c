@@ -222,6 +222,13 @@ static int ask_self(struct injection *in, struct self_state *ret)
 	if (r == 0)
 		r = ask(in, SYS_prctl, PR_GET_SECUREBITS, 0, &ret->securebits);
 	if (r == 0)
+		r = ask(in, SYS_prctl, PR_MCE_KILL_GET, 0, &ret->machine_checks);
+	if (r == 0)
+		r = ask(in, SYS_prctl, PR_GET_IO_FLUSHER, 0, &ret->flusher);
+	if (r == 0)
+		r = ask(in, SYS_keyctl, KEYCTL_GET_KEYRING_ID, (uint64_t)KEY_SPEC_SESSION_KEYRING,
+			&ret->session_keyring);
+	if (r == 0)
 		r = ask_policy(in, ret);
 	if (r == 0)
 		r = ask(in, SYS_keyctl, KEYCTL_GET_KEYRING_ID, (uint64_t)KEY_SPEC_THREAD_KEYRING,
@@ -274,4 +281,44 @@ int alike_check(struct twin_engine *e)
 				"thread %d has another %s than the main thread", t->tid, what);
 	}
 	return 0;
+}
+
+/* Credentials apart, which a twin is given (credentials.c). */
+static const char *twin_differs(struct twin_engine *e, pid_t twin, struct injection *in)
+{
+	static struct task_facts theirs, ours;
+	const struct thread *leader = thread_find(e, e->pid);
+	struct self_state s = {0};
+
+	if (!leader || ask_self(in, &s) < 0 || !read_facts(e->pid, e->pid, &theirs) ||
+		!read_facts(twin, twin, &ours))
+		return "fate";
+	if (!same_line(theirs.status, ours.status, "Speculation_Store_Bypass") ||
+		!same_line(theirs.status, ours.status, "SpeculationIndirectBranch"))
+		return "speculation control";
+	if (strcmp(theirs.cgroup, ours.cgroup) != 0)
+		return "control groups";
+	if (strcmp(theirs.label, ours.label) != 0)
+		return "security label";
+	if (theirs.personality != ours.personality)
+		return "personality";
+	if (s.machine_checks != leader->self.machine_checks)
+		return "machine-check policy";
+	if (s.flusher != leader->self.flusher)
+		return "I/O-flusher flag";
+	if (s.session_keyring != leader->self.session_keyring)
+		return "session keyring";
+	/* Given to it when it runs. */
+	s.parent_death_signal = leader->self.parent_death_signal;
+	return self_differs(&s, &leader->self);
+}
+
+int alike_check_twin(struct twin_engine *e, pid_t twin, struct injection *in)
+{
+	const char *what = twin_differs(e, twin, in);
+
+	return what ? engine_fail(e, -ENOTSUP,
+			      "it has changed its %s, which a twin in a namespace cannot be given",
+			      what)
+		    : 0;
 }

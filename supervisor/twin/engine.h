@@ -53,6 +53,7 @@ struct self_state {
 	int parent_death_signal, tsc, policy;
 	uint64_t nodes[4]; /* of the memory policy */
 	long cpuid, securebits;
+	long machine_checks, flusher, session_keyring;
 };
 
 struct thread {
@@ -414,7 +415,10 @@ _must_check_ int capture_once(struct twin_engine *e, struct thread *t);
 _must_check_ int alike_look(struct twin_engine *e);
 bool alike_must_ask(const struct twin_engine *e, const struct thread *t);
 _must_check_ int alike_ask(struct injection *in, struct thread *t); /* inside it */
-_must_check_ int alike_check(struct twin_engine *e);                /* after all were asked */
+_must_check_ int alike_check(struct twin_engine *e);
+/* A twin's main thread that was made by an agent: is it in all what the active's is? */
+_must_check_ int alike_check_twin(
+	struct twin_engine *e, pid_t twin, struct injection *in); /* after all were asked */
 
 /* Its rseq registration; true if the registers were changed to abort a sequence. */
 bool capture_rseq(struct thread *t);

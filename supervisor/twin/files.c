@@ -365,7 +365,8 @@ static bool open_again(struct twin_engine *e, const struct file_table *then,
 	const struct file_table *now, const struct file_entry *f)
 {
 	int opened = next_free(then, now, f->fd + 1, 0);
-	const char *path = then->pool + f->path;
+	char renamed[128];
+	const char *path = namespace_path(e, then->pool + f->path, renamed, sizeof(renamed));
 	uint64_t flags = (uint64_t)(f->flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY)), at;
 
 	if (f->kind != FILE_PATH || !f->path || f->offset < 0)

@@ -209,6 +209,17 @@ pid_t namespace_inner(const struct twin_engine *e, pid_t tid)
 	return tid;
 }
 
+const char *namespace_path(const struct twin_engine *e, const char *path, char *buf, size_t size)
+{
+	char own[32];
+	int n = snprintf(own, sizeof(own), "/proc/%d/", e->pid);
+
+	if (!e->inside || strncmp(path, own, (size_t)n) != 0)
+		return path;
+	snprintf(buf, size, "/proc/self/%s", path + n);
+	return buf;
+}
+
 int namespace_learn(struct twin_engine *e, struct thread *t)
 {
 	char text[4096];

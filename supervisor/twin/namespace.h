@@ -27,6 +27,7 @@
 
 struct twin_engine;
 struct twin;
+struct twin_thread;
 struct thread;
 struct twin_swap;
 struct wait_event;
@@ -54,6 +55,9 @@ struct pid_list {
 _must_check_ int namespace_enter(struct twin_engine *e, struct thread *t);
 /* The number that a task has for the node itself. */
 pid_t namespace_inner(const struct twin_engine *e, pid_t tid);
+/* A path that the active had open: by which its twin, with another pid out here, will have the
+ * same. */
+const char *namespace_path(const struct twin_engine *e, const char *path, char *buf, size_t size);
 _must_check_ int namespace_learn(struct twin_engine *e, struct thread *t);
 /* Outside of freezes: may a fork of the agent stand for a fork of the active? */
 _must_check_ int namespace_check(struct twin_engine *e);
@@ -87,6 +91,7 @@ _must_check_ int namespace_build(struct twin_engine *e, struct twin *w);
 /* namespace_swap.c */
 /* What only can be done now: descriptors put back, timers. */
 _must_check_ int namespace_late_calls(struct twin_engine *e, struct twin *w);
+void namespace_restore_schedule(const struct twin_thread *t);
 void namespace_let_go(struct twin_engine *e, struct twin *w);
 
 /* credentials.c */

@@ -305,7 +305,7 @@ static void copy_limits(const struct twin_engine *e, const struct twin *w)
 }
 
 /* A real-time task has no timer slack, and the default of those that it made is none. */
-static void restore_schedule(const struct twin_thread *t)
+void namespace_restore_schedule(const struct twin_thread *t)
 {
 	char text[24];
 
@@ -324,7 +324,7 @@ static int settle_threads(const struct twin *w)
 
 		if (CPU_COUNT(&t->affinity) > 0)
 			(void)sched_setaffinity(t->host, sizeof(t->affinity), &t->affinity);
-		restore_schedule(t);
+		namespace_restore_schedule(t);
 		schedule_set_io(t->host, t->io_priority);
 		if (i > 0 && ptrace(PTRACE_SETOPTIONS, t->host, NULL, ACTIVE_OPTIONS) < 0)
 			return -errno;
@@ -353,6 +353,18 @@ static int run_builder(struct nesting *n)
 	return r;
 }
 
+static int check_leader(struct twin_engine *e, const struct twin *w)
+{
+	struct injection in;
+	int r = inject_begin(e, w->nest.leader, &w->leader_regs, true, &in);
+
+	if (r < 0)
+		return r;
+	r = alike_check_twin(e, w->nest.leader, &in);
+	inject_end(&in);
+	return r;
+}
+
 int namespace_build(struct twin_engine *e, struct twin *w)
 {
 	struct nesting n = {.e = e, .w = w};
@@ -375,6 +387,8 @@ int namespace_build(struct twin_engine *e, struct twin *w)
 		copy_limits(e, w);
 	if (r == 0)
 		r = credentials_check(e, w);
+	if (r == 0)
+		r = check_leader(e, w);
 	if (r == 0)
 		r = nest_run_init(e, &n.b, w->nest_text_at, w->threads[0].tid);
 	namespace_bury(e, n.b.builder);

@@ -53,7 +53,7 @@ int namespace_late_calls(struct twin_engine *e, struct twin *w)
 			r = -errno;
 	}
 	engine_deadline_clear(e);
-	schedule_restore(leader, &w->threads[0].sched);
+	namespace_restore_schedule(&w->threads[0]);
 	if (r == 0)
 		r = arch_set_regs(leader, &w->leader_regs);
 	return r < 0 ? engine_fail(e, r, "the twin's late calls: %s", strerror(-r)) : 0;

@@ -80,11 +80,12 @@ static void keep_proc_file(struct twin_engine *e, const struct twin *w, const st
 	const int kept = O_ACCMODE | O_APPEND | O_NONBLOCK | O_DIRECTORY | O_PATH;
 	struct leader_calls *l = &e->leader_calls;
 	const char *path = w->files.pool + f->path;
-	char own[32];
+	char own[32], renamed[128];
 
 	snprintf(own, sizeof(own), "/proc/%d/", e->pid);
 	if (!f->path || !f->flags_known || strncmp(path, own, strlen(own)) != 0)
 		return;
+	path = namespace_path(e, path, renamed, sizeof(renamed));
 	leader_call(l, SYS_openat,
 		ARGS((uint64_t)AT_FDCWD, leader_data(l, path, strlen(path) + 1),
 			(uint64_t)(f->flags & kept)));
