@@ -164,19 +164,50 @@ int engine_stop_all(struct twin_engine *e)
 	return 0;
 }
 
-int engine_freeze(struct twin_engine *e)
+/* Act on where a thread was found; it goes on, if it may. */
+static void handle_stop(struct twin_engine *e, const struct thread *t)
 {
-	int r = engine_stop_all(e);
+	int sig = t->stop.signal | (t->stop.kind == WAIT_SYSCALL_STOP ? SYSCALL_STOP_BIT : 0);
 
-	if (r < 0)
-		return r;
+	engine_handle(e, t->tid, t->stop.event << 16 | sig << 8 | 0x7f);
+}
+
+static struct thread *find_busy(struct twin_engine *e)
+{
 	FOREACH_THREAD(e, t)
 	{
 		if (t->stop.kind != WAIT_INTERRUPT_STOP && !t->settled)
+			return t;
+	}
+	return NULL;
+}
+
+/* Of a program that gets signals or makes threads all the time there is always one at such a
+ * stop. It has its signal, while the others stand, and is stopped right behind that. */
+#define BUSY_MAX 32
+
+int engine_freeze(struct twin_engine *e)
+{
+	nsec_t until = now_nsec() + e->config.freeze_deadline;
+
+	for (unsigned i = 0;; i++) {
+		struct thread *t;
+		int r = engine_stop_all(e);
+
+		if (r < 0)
+			return r;
+		t = find_busy(e);
+		if (!t)
+			return 0;
+		if (i < BUSY_MAX && now_nsec() < until && !e->fatal_tid &&
+			(t->stop.kind == WAIT_SIGNAL_STOP ||
+				(t->stop.kind == WAIT_PTRACE_EVENT &&
+					t->stop.event == PTRACE_EVENT_CLONE)))
+			handle_stop(e, t);
+		if (t->stopped)
 			return engine_fail(e, -EAGAIN, "thread %d is at a %s", t->tid,
 				wait_kind_to_string(t->stop.kind));
 	}
-	return 0;
 }
 
 /* Let all go that stand where we put them; then act on what else was seen meanwhile. */
@@ -216,11 +247,8 @@ void engine_thaw(struct twin_engine *e)
 		}
 		for (unsigned i = 0; i < n_others; i++) {
 			struct thread *t = others[i];
-			int sig = t->stop.signal |
-				  (t->stop.kind == WAIT_SYSCALL_STOP ? SYSCALL_STOP_BIT : 0);
-			int raw = t->stop.event << 16 | sig << 8 | 0x7f;
 			if (t->used && t->stopped)
-				engine_handle(e, t->tid, raw);
+				handle_stop(e, t);
 		}
 	} while (more && n_others > 0);
 	for (unsigned i = 0; i < e->n_deferred; i++)
