@@ -59,7 +59,8 @@ lib = $(B)/lib$(1).a
 PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-nsinit $(B)/twinit-backtrace $(B)/twinctl
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
-VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c))
+VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c)) \
+	$(patsubst tests/victims/%.cpp,$(B)/tests/victims/%,$(wildcard tests/victims/*.cpp))
 HELPERS := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/*.c))
 ROS_NODES := $(patsubst tests/ros/%.cpp,$(B)/tests/ros/%,$(wildcard tests/ros/*.cpp))
 # tools/bench/%.c is a program, but for what they share.
@@ -127,6 +128,9 @@ $(B)/tests/unit/test_engine_point%: $(B)/tests/unit/test_engine_point%.o $(forea
 $(B)/tests/victims/%: tests/victims/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -I. -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) -pthread -MMD -MP -o $@ $< $(LDFLAGS_$(notdir $*)) -lm -lrt
+$(B)/tests/victims/%: tests/victims/%.cpp Makefile
+	@mkdir -p $(@D)
+	$(CXX) -I. -D_GNU_SOURCE -O2 -g $(WARNINGS) -pthread -MMD -MP -o $@ $< -lrt
 $(B)/tests/integration/%: tests/integration/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -I. -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) -pthread -MMD -MP -o $@ $< $(LDFLAGS_$(notdir $*))

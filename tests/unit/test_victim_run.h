@@ -318,6 +318,8 @@ _unused_ static bool run_checkpoint(struct victim_run *r, struct twin_checkpoint
 		if (error != -EAGAIN && error != -EBUSY && error != -ESRCH)
 			return run_fail(r, "checkpoint: %d, %s", error, twin_reason(r->e));
 		r->skipped++;
+		if (env_number("VICTIM_TELL", 0))
+			print_message("put off: %s\n", twin_reason(r->e));
 		run_take_events(r);
 		if (r->end.type != TWIN_EVENT_NONE)
 			break;

@@ -57,6 +57,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "handled_calls", .flags = FREEZE_ONLY},
 	{.name = "torn_calls", .flags = SENDS},
 	{.name = "seccomp", .flags = NOT_INSIDE},
+	{.name = "stress", .flags = CHURN, .share = 50},
 	{.name = "pending"},
 	{.name = "scramble", .flags = CHURN},
 	{.name = "shell", .flags = STANDS},
