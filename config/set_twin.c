@@ -57,7 +57,7 @@ static int parse_exclusion(struct assignment *a, const char *text, struct memory
 
 static int add(struct assignment *a, struct twin_settings *t, const char *word)
 {
-	struct memory_exclusion x, *more;
+	struct memory_exclusion x = {0}, *more;
 	int r = parse_exclusion(a, word, &x);
 
 	if (r <= 0)

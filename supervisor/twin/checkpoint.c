@@ -295,6 +295,8 @@ static void note_losses(struct twin_engine *e, struct twin *w)
 		note_loss(w, "some locks of memory");
 	if (w->files.incomplete)
 		note_loss(w, "long epoll sets");
+	if (w->files.perf)
+		note_loss(w, "perf events of its own");
 	if (w->files.locks.incomplete)
 		note_loss(w, "some file locks");
 }

@@ -190,6 +190,7 @@ static int add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int dir
 	f.link_hash = hash(link, (size_t)len);
 	if (f.kind == FILE_OTHER && !t->unfit)
 		t->unfit = unfit_reason(link);
+	t->perf |= f.kind == FILE_OTHER && strcmp(link, "anon_inode:[perf_event]") == 0;
 	if (f.kind == FILE_PATH) {
 		int r = read_path_entry(t, &f, pid, pidfd);
 		if (r < 0)
@@ -214,6 +215,7 @@ int files_scan(struct file_table *t, pid_t pid, int pidfd, int dir)
 
 	t->n = t->n_epoll = 0;
 	t->unfit = NULL;
+	t->perf = false;
 	t->locks.n = 0;
 	t->locks.incomplete = false;
 	t->pool_len = 1; /* 0 means "no path" */

@@ -52,6 +52,7 @@ struct file_table {
 	size_t n, n_max, n_epoll, epoll_max, pool_len, pool_max;
 	struct file_lock_table locks;
 	bool incomplete;   /* an interest list was longer than we can read */
+	bool perf;         /* it counts its own events, maybe: they end with the task */
 	const char *unfit; /* a descriptor whose kernel state no copy can have; NULL: none */
 };
 

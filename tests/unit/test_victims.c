@@ -58,6 +58,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "torn_calls", .flags = SENDS},
 	{.name = "seccomp", .flags = NOT_INSIDE},
 	{.name = "stress", .flags = CHURN, .share = 50},
+	{.name = "seccomp_strict", .flags = NOT_INSIDE},
 	{.name = "pending"},
 	{.name = "scramble", .flags = CHURN},
 	{.name = "shell", .flags = STANDS},
