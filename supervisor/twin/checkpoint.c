@@ -152,6 +152,8 @@ static int copy(
 	if (r == 0 && !e->holder)
 		r = make_holder(e, leader, &in);
 	if (e->inside) {
+		if (r == 0)
+			r = credentials_capture(e, w);
 		/* A fork of the leader would be in its namespace. */
 		inject_end(&in);
 		if (r == 0)

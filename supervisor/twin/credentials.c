@@ -12,20 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
-
-#define GROUPS_MAX 256
-
-struct credentials {
-	uint32_t uid[4], gid[4]; /* real, effective, saved, of the file system */
-	uint32_t groups[GROUPS_MAX];
-	unsigned n_groups;
-	uint64_t inheritable, permitted, effective, bounding, ambient;
-	uint64_t no_new_privs;
-};
 
 static const char *after(const char *text, const char *key)
 {
@@ -60,8 +51,8 @@ static int read_credentials(pid_t tid, struct credentials *ret)
 		return -ESRCH;
 	if (!read_numbers(after(text, "\nUid:\t"), ret->uid, 4, &n_uids) || n_uids != 4 ||
 		!read_numbers(after(text, "\nGid:\t"), ret->gid, 4, &n_gids) || n_gids != 4 ||
-		!read_numbers(
-			after(text, "\nGroups:\t"), ret->groups, GROUPS_MAX, &ret->n_groups) ||
+		!read_numbers(after(text, "\nGroups:\t"), ret->groups, CREDENTIALS_GROUPS,
+			&ret->n_groups) ||
 		proc_field(text, "CapInh", 16, &ret->inheritable) < 0 ||
 		proc_field(text, "CapPrm", 16, &ret->permitted) < 0 ||
 		proc_field(text, "CapEff", 16, &ret->effective) < 0 ||
@@ -150,10 +141,47 @@ static void set_securebits(struct leader_calls *l, long have, long want)
 		leader_call(l, SYS_prctl, (const uint64_t[6]){PR_SET_SECUREBITS, (uint64_t)want});
 }
 
+int credentials_capture(struct twin_engine *e, struct twin *w)
+{
+	/* Of another user's process they may be none of ours to ask for. */
+	w->limits_known = true;
+	for (int i = 0; i < RLIM_NLIMITS; i++)
+		w->limits_known &= prlimit(e->pid, i, NULL, &w->limits[i]) == 0;
+	return read_credentials(e->pid, &e->credentials);
+}
+
+static bool same_limits(pid_t a, pid_t b)
+{
+	char one[4096], other[4096];
+
+	return proc_read(one, sizeof(one), "%d/limits", a) > 0 &&
+	       proc_read(other, sizeof(other), "%d/limits", b) > 0 && strcmp(one, other) == 0;
+}
+
+int credentials_set_limits(struct twin_engine *e, const struct twin *w)
+{
+	struct rlimit ours;
+
+	if (!w->limits_known)
+		return same_limits(e->pid, w->nest.leader)
+			       ? 0
+			       : engine_fail(e, -ENOTSUP, "its limits cannot be given to a twin");
+
+	for (int i = 0; i < RLIM_NLIMITS; i++)
+		if (prlimit(w->nest.leader, i, NULL, &ours) == 0 &&
+			memcmp(&w->limits[i], &ours, sizeof(ours)) != 0)
+			if (prlimit(w->nest.leader, i, &w->limits[i], NULL) < 0)
+				return engine_fail(e, -ENOTSUP,
+					"its limits cannot be given to a twin: %s",
+					strerror(errno));
+	return 0;
+}
+
 int credentials_plan(struct twin_engine *e, struct twin *w, struct injection *in)
 {
 	struct leader_calls *l = &e->thread_calls;
-	struct credentials have, want;
+	const struct credentials want = e->credentials;
+	struct credentials have;
 	const struct thread *leader = thread_find(e, e->pid);
 	long dumpable, securebits = 0, wanted;
 	int r;
@@ -163,8 +191,6 @@ int credentials_plan(struct twin_engine *e, struct twin *w, struct injection *in
 	l->full = false;
 	l->data_at = w->data + w->thread_calls_at + sizeof(l->calls);
 	r = read_credentials(w->pid, &have);
-	if (r == 0)
-		r = read_credentials(e->pid, &want);
 	if (r == 0)
 		r = inject_call(in, SYS_prctl, (const uint64_t[6]){PR_GET_SECUREBITS}, &securebits);
 	wanted = leader && leader->self.known ? leader->self.securebits : securebits;
@@ -187,8 +213,9 @@ int credentials_plan(struct twin_engine *e, struct twin *w, struct injection *in
 
 int credentials_check(struct twin_engine *e, const struct twin *w)
 {
-	struct credentials have, want;
-	int r = read_credentials(e->pid, &want);
+	const struct credentials *want = &e->credentials;
+	struct credentials have;
+	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < e->thread_calls.n; i++) {
 		int64_t result = 0;
@@ -205,7 +232,7 @@ int credentials_check(struct twin_engine *e, const struct twin *w)
 		if (i > 0 && e->thread_calls.n == 0)
 			break; /* all inherit them */
 		r = read_credentials(w->threads[i].host, &have);
-		if (r == 0 && !same_credentials(&have, &want))
+		if (r == 0 && !same_credentials(&have, want))
 			return engine_fail(
 				e, -ENOTSUP, "its credentials cannot be given to a twin");
 	}

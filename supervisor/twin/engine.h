@@ -15,6 +15,7 @@
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
 #include <sched.h>
+#include <sys/resource.h>
 #include <signal.h>
 #include <sys/types.h>
 #include <time.h>
@@ -136,7 +137,9 @@ struct twin {
 	uint64_t threads_at, calls_at, repair_data_at, leader_calls_at;
 	struct locked_memory locked;
 	uint64_t thread_calls_at, nest_text_at;
-	struct nest nest;                     /* where it stands ready; .leader 0: it does not */
+	struct nest nest;                   /* where it stands ready; .leader 0: it does not */
+	struct rlimit limits[RLIM_NLIMITS]; /* only in a namespace */
+	bool limits_known;
 	struct arch_regs leader_regs;         /* of its main thread there */
 	uint64_t late_calls_at, n_late_calls; /* the leader's at the swap */
 	struct excluded_memory excluded;
@@ -224,8 +227,9 @@ struct twin_engine {
 	struct nest nest; /* of the active; only while inside */
 	bool inside;      /* the active lives in a pid namespace of its own */
 	bool executed_inside;
-	uint64_t lent;         /* capabilities */
-	unsigned numbers_from; /* of the newest namespace */
+	uint64_t lent;                  /* capabilities */
+	struct credentials credentials; /* at the checkpoint under way */
+	unsigned numbers_from;          /* of the newest namespace */
 	struct pid_list gone;
 	pid_t old_inits[OLD_INITS_MAX];
 

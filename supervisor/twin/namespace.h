@@ -95,6 +95,19 @@ void namespace_restore_schedule(const struct twin_thread *t);
 void namespace_let_go(struct twin_engine *e, struct twin *w);
 
 /* credentials.c */
+#define CREDENTIALS_GROUPS 256
+
+struct credentials {
+	uint32_t uid[4], gid[4]; /* real, effective, saved, of the file system */
+	uint32_t groups[CREDENTIALS_GROUPS];
+	unsigned n_groups;
+	uint64_t inheritable, permitted, effective, bounding, ambient;
+	uint64_t no_new_privs;
+};
+
+/* In the freeze. */
+_must_check_ int credentials_capture(struct twin_engine *e, struct twin *w);
+_must_check_ int credentials_set_limits(struct twin_engine *e, const struct twin *w);
 /* What a thread that the agent makes has to call to be what the active's threads are. */
 _must_check_ int credentials_plan(struct twin_engine *e, struct twin *w, struct injection *in);
 /* Did it come true? */

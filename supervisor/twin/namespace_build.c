@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
@@ -292,18 +291,6 @@ static int start_builder(struct nesting *n)
 	return r == 0 ? go(n->b.builder) : r;
 }
 
-/* What a fork of the leader would have and a fork of the agent has not. */
-static void copy_limits(const struct twin_engine *e, const struct twin *w)
-{
-	struct rlimit theirs, ours;
-
-	for (int i = 0; i < RLIM_NLIMITS; i++)
-		if (prlimit(e->pid, i, NULL, &theirs) == 0 &&
-			prlimit(w->nest.leader, i, NULL, &ours) == 0 &&
-			memcmp(&theirs, &ours, sizeof(ours)) != 0)
-			(void)prlimit(w->nest.leader, i, &theirs, NULL);
-}
-
 /* A real-time task has no timer slack, and the default of those that it made is none. */
 void namespace_restore_schedule(const struct twin_thread *t)
 {
@@ -384,7 +371,7 @@ int namespace_build(struct twin_engine *e, struct twin *w)
 	if (r == 0)
 		r = settle_threads(w);
 	if (r == 0)
-		copy_limits(e, w);
+		r = credentials_set_limits(e, w);
 	if (r == 0)
 		r = credentials_check(e, w);
 	if (r == 0)

@@ -15,7 +15,8 @@ enum victim_flag {
 	STANDS = 8,      /* has what only a rollback in place keeps */
 	SENDS = 16,      /* what it is sending at its end is only known where it still stands */
 	PESTERED = 4,    /* gets signals that are ignored by default, which nobody may notice */
-	NOT_INSIDE = 32, /* has no twin in a pid namespace of its own */
+	NOT_INSIDE =
+		32, /* has no twin in a pid namespace of its own, or looks numbers up in /proc */
 };
 
 struct victim_kind {
@@ -54,7 +55,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "process_state"},
 	{.name = "process_timers"},
 	{.name = "whole_calls", .flags = FREEZE_ONLY},
-	{.name = "handled_calls", .flags = FREEZE_ONLY},
+	{.name = "handled_calls", .flags = FREEZE_ONLY | NOT_INSIDE},
 	{.name = "torn_calls", .flags = SENDS},
 	{.name = "seccomp", .flags = NOT_INSIDE},
 	{.name = "stress", .flags = CHURN, .share = 50},
