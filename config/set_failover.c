@@ -133,6 +133,14 @@ static bool parse_action(const char *text, struct dependency_rule *ret)
 	return true;
 }
 
+static void drop_suffix(char *name)
+{
+	size_t n = strlen(name);
+
+	if (n > 4 && strcmp(name + n - 4, ".ini") == 0)
+		name[n - 4] = '\0';
+}
+
 /* 1 and *ret; 0 after reporting what is wrong; -ENOMEM. */
 static int parse_rule(struct assignment *a, const char *word, struct dependency_rule *ret)
 {
@@ -143,6 +151,7 @@ static int parse_rule(struct assignment *a, const char *word, struct dependency_
 		rule.node = strndup(word, (size_t)(equals - word));
 		if (!rule.node)
 			return -ENOMEM;
+		drop_suffix(rule.node);
 		if (!unit_id_valid(rule.node)) {
 			int r = assignment_wrong(
 				a, "\"%s\" is no unit name", excerpt_of(rule.node).text);

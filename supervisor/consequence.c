@@ -20,10 +20,24 @@ static void add_job(struct node *because, enum job_type type, struct node *n, co
 			job_type_to_string(type));
 }
 
+static bool too_many(struct node *n, const struct node *because)
+{
+	usec_t now = now_usec();
+
+	if (n->n_consequences == 0 || now - n->consequence_window_start > CONSEQUENCES_INTERVAL) {
+		n->consequence_window_start = now;
+		n->n_consequences = 0;
+	}
+	if (++n->n_consequences == CONSEQUENCES_MAX + 1)
+		log_node(LOG_ERR, n->id, "started because of others too often, last of %s",
+			because->id);
+	return n->n_consequences > CONSEQUENCES_MAX;
+}
+
 static void start_all(struct node *because, const struct node_list *l, const char *word)
 {
 	for (size_t i = 0; i < l->n; i++)
-		if (!node_is_up(l->items[i]))
+		if (!node_is_up(l->items[i]) && !too_many(l->items[i], because))
 			add_job(because, JOB_START, l->items[i], word);
 }
 
@@ -49,26 +63,44 @@ static void went_down(struct node *n)
 	}
 }
 
+static bool still_needed(const struct node *f)
+{
+	for (const struct node *o = f->manager->nodes; o; o = o->next)
+		for (size_t i = 0; o->failsafe_on && i < o->failsafe.n; i++)
+			if (o->failsafe.items[i] == f)
+				return true;
+	return false;
+}
+
 static void is_up(struct node *n)
 {
 	if (!n->failsafe_on)
 		return;
 	n->failsafe_on = false;
 	for (size_t i = 0; i < n->failsafe.n; i++)
-		if (!node_is_settled(n->failsafe.items[i]))
+		if (!node_is_settled(n->failsafe.items[i]) && !still_needed(n->failsafe.items[i]))
 			add_job(n, JOB_STOP, n->failsafe.items[i], "FailsafeUnit=");
 }
 
-void consequence_of_state(struct node *n)
+static void look(struct node *n)
 {
-	if (n->manager->state == SYSTEM_STOPPING)
-		return;
 	if (n->state == NODE_FAILED)
 		failed(n);
 	if (node_is_down(n))
 		went_down(n);
 	if (node_is_up(n))
 		is_up(n);
+}
+
+void consequence_run(struct manager *m)
+{
+	for (struct node *n = m->nodes; n; n = n->next) {
+		if (!n->fate_news)
+			continue;
+		n->fate_news = false;
+		if (m->state != SYSTEM_STOPPING)
+			look(n);
+	}
 }
 
 static void request(struct node *n, struct node *d, enum keeper_msg_type type, int signal)
@@ -103,6 +135,8 @@ static void act(struct node *n, struct node *d)
 		request(n, d, KEEPER_REQ_CHECKPOINT, 0);
 		break;
 	case DEPENDENCY_RESTART:
+		if (too_many(d, n))
+			break;
 		add_job(n, JOB_RESTART, d, "OnDependencyFailover=");
 		break;
 	case DEPENDENCY_STOP:

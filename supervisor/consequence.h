@@ -9,10 +9,16 @@
  * and whomever its Notify= names, has the action of its own OnDependencyFailover= done to it,
  * in the order of After=.
  *
- * All of it is only queued or sent: nothing here waits, and nothing calls back at once. While the
- * system stops, nothing follows from anything.
+ * All of it is only queued or sent: nothing here waits. What follows from a state is looked for
+ * before the queue runs, never while it does, so a node that only passes through "failed" on its
+ * way to a restart has no consequences. Units are started because of others at most
+ * CONSEQUENCES_MAX times in CONSEQUENCES_INTERVAL: two that start each other would never end. While
+ * the system stops, nothing follows from anything.
  */
 #include "supervisor/manager.h"
 
-void consequence_of_state(struct node *n);
+#define CONSEQUENCES_MAX 5u
+#define CONSEQUENCES_INTERVAL (10 * USEC_PER_SEC)
+
+void consequence_run(struct manager *m);
 void consequence_of_failover(struct node *n, const struct keeper_failover_report *r);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "supervisor/base/log.h"
+#include "supervisor/consequence.h"
 #include "supervisor/order.h"
 
 /* Long enough for a few dozen ids; a longer cycle is cut in the message, not in the handling. */
@@ -224,6 +225,7 @@ static bool break_stop_cycle(struct manager *m)
 
 void jobs_run(struct manager *m)
 {
+	consequence_run(m);
 	fail_cycles(m);
 	while (step_all(m) || break_stop_cycle(m))
 		;

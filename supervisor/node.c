@@ -8,7 +8,6 @@
 
 #include "supervisor/base/log.h"
 #include "supervisor/base/wait_status.h"
-#include "supervisor/consequence.h"
 #include "supervisor/manager.h"
 #include "supervisor/order.h"
 #include "supervisor/orphan.h"
@@ -212,7 +211,7 @@ void node_set_state(struct node *n, enum node_state s)
 	}
 	if (m->events.node_changed)
 		m->events.node_changed(n, m->events_userdata);
-	consequence_of_state(n);
+	n->fate_news = true;
 	manager_kick(m);
 }
 
@@ -282,6 +281,9 @@ int node_start(struct node *n)
 	n->keeper_killed = n->stop_unsent = false;
 	n->n_bad_messages = 0;
 	n->status_text[0] = '\0';
+	n->n_watchdog_starved = 0;
+	if (n->probes) /* what they said was of the last run */
+		memset(n->probes, 0, n->n_probes * sizeof(*n->probes));
 	n->report = (struct keeper_state_report){.exec_start = last.exec_start,
 		.exec_exit = last.exec_exit,
 		.exit_code = last.exit_code,

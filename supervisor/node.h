@@ -71,6 +71,9 @@ struct node {
 	struct node_list on_failure, failsafe; /* of this unit */
 	struct node_list dependents;           /* who hears of its failovers: consequence.c */
 	bool failsafe_on;                      /* .failsafe was started because of this node */
+	bool fate_news;                        /* its state moved: consequence_run() is to look */
+	usec_t consequence_window_start;       /* starts of it because of others, limited */
+	unsigned n_consequences;
 	char *missing_requires; /* first Requires= that names no usable unit; NULL: none */
 	unsigned mark;          /* scratch of order.c and job.c, meaningless between calls */
 

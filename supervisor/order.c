@@ -134,7 +134,7 @@ static int resolve_consequences(struct manager *m, struct node *n)
 	int r = 0;
 
 	for (size_t i = 0; i < n->requires.n; i++)
-		if (list_add(&n->requires.items[i]->dependents, n) < 0)
+		if (n->requires.items[i] != n && list_add(&n->requires.items[i]->dependents, n) < 0)
 			r = -ENOMEM;
 	if (resolve_names(m, n, "BindsTo", u->binds_to, add_bound) < 0 ||
 		resolve_names(m, n, "PartOf", u->part_of, add_part) < 0 ||

@@ -9,6 +9,7 @@
  * record there (record.h). Exit status 0: all of that was done.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,8 @@
 #define ORDER_BYTES_MAX (16u << 20)
 /* Damaged memory can make libdw go round in circles. */
 #define CPU_SECONDS_MAX 20
+#define SECONDS_MAX 60
+#define MEMORY_MAX (4ull << 30)
 #define LOG_LINES_MAX 200
 
 static char *read_all(void)
@@ -86,16 +89,32 @@ static int keep(const struct order *o, const char *folder, const char *trace)
 	return r;
 }
 
-static int run(const char *folder)
+/* What is read here is the node's own making, its debug information as well: none of it may make
+ * this process stay for ever, eat the memory, or ask the network. */
+static void limit_oneself(void)
 {
 	const struct rlimit cpu = {CPU_SECONDS_MAX, CPU_SECONDS_MAX};
+	const struct rlimit memory = {MEMORY_MAX, MEMORY_MAX};
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	(void)setrlimit(RLIMIT_CPU, &cpu);
+	(void)setrlimit(RLIMIT_AS, &memory);
+	(void)unsetenv("DEBUGINFOD_URLS");
+	if (fd >= 0) {
+		(void)!write(fd, "500", 3);
+		close(fd);
+	}
+	(void)alarm(SECONDS_MAX);
+}
+
+static int run(const char *folder)
+{
 	char *text = read_all(), *trace = NULL;
 	struct order o;
 	size_t len;
 	FILE *f;
 	int r;
 
-	(void)setrlimit(RLIMIT_CPU, &cpu);
 	r = text ? order_parse(text, &o) : -ENOMEM;
 	free(text);
 	if (r < 0) {
@@ -131,6 +150,7 @@ int main(int argc, char **argv)
 	int c, level;
 
 	log_open("twinit-backtrace");
+	limit_oneself();
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (c == 'f')
 			folder = optarg;

@@ -16,21 +16,33 @@ void backtrace_init(struct keeper *k, const char *folder)
 
 static void print_hex(FILE *f, const void *data, size_t len)
 {
+	static const char digits[] = "0123456789abcdef";
 	const uint8_t *p = data;
+	char line[512];
+	size_t n = 0;
 
-	for (size_t i = 0; i < len; i++)
-		fprintf(f, "%02x", p[i]);
+	for (size_t i = 0; i < len; i++) {
+		line[n++] = digits[p[i] >> 4];
+		line[n++] = digits[p[i] & 15];
+		if (n == sizeof(line)) {
+			fwrite(line, 1, n, f);
+			n = 0;
+		}
+	}
+	fwrite(line, 1, n, f);
 	fputc('\n', f);
 }
 
-static void print_threads(FILE *f, const struct twin_remains_thread *threads, unsigned n)
+/* Stacks only where the memory has moved on. */
+static void print_threads(
+	FILE *f, const struct twin_remains_thread *threads, unsigned n, bool stacks)
 {
 	for (unsigned i = 0; i < n; i++) {
 		const struct twin_remains_thread *t = &threads[i];
 
 		fprintf(f, "THREAD=%d %d %.15s\nREGS=", t->tid, t->at_fault, t->name);
 		print_hex(f, &t->regs, sizeof(t->regs));
-		if (t->stack_at) {
+		if (t->stack_at && stacks) {
 			fprintf(f, "STACK=%llx ", (unsigned long long)t->stack_at);
 			print_hex(f, t->stack, t->stack_len);
 		}
@@ -103,6 +115,7 @@ struct subject {
 	const char *kind, *cause, *fault, *outcome;
 	int signal;
 	pid_t pid, memory;
+	bool live; /* the memory is a running process's */
 	bool core;
 };
 
@@ -122,7 +135,7 @@ static int start(struct keeper *k, const struct subject *s,
 			s->memory, (unsigned long long)k->backtrace.realtime,
 			s->core ? "yes" : "no");
 		print_info(k, f);
-		print_threads(f, threads, n);
+		print_threads(f, threads, n, s->live);
 		r = fclose(f) == 0 ? launch(k, text, len) : -ENOMEM;
 	}
 	free(text);
@@ -133,7 +146,8 @@ static int start(struct keeper *k, const struct subject *s,
 	return r;
 }
 
-void backtrace_of_the_dead(struct keeper *k, const struct keeper_failover_report *r)
+void backtrace_of_the_dead(
+	struct keeper *k, const struct keeper_failover_report *r, bool runs_again)
 {
 	const struct twin_remains_thread *threads;
 	pid_t memory;
@@ -145,10 +159,13 @@ void backtrace_of_the_dead(struct keeper *k, const struct keeper_failover_report
 		.kind = "crash",
 		.cause = node_result_to_string(r->cause),
 		.fault = r->fault,
-		.outcome = r->cold ? "cold-restart" : "swapped",
+		.outcome = !r->cold     ? "swapped"
+			   : runs_again ? "cold-restart"
+					: "failed",
 		.signal = r->signal,
 		.pid = r->old_pid,
 		.memory = memory,
+		.live = memory == r->new_pid,
 		.core = k->unit->failover.core_dump,
 	};
 
@@ -175,6 +192,7 @@ int backtrace_start(struct keeper *k, const char *why)
 		.outcome = "watched",
 		.pid = k->main_pid,
 		.memory = k->main_pid,
+		.live = true,
 	};
 	int n = 0;
 

@@ -18,7 +18,8 @@ struct backtrace {
 
 void backtrace_init(struct keeper *k, const char *folder);
 /* Of the one that the last swap replaced, or of one that has just died. */
-void backtrace_of_the_dead(struct keeper *k, const struct keeper_failover_report *r);
+void backtrace_of_the_dead(
+	struct keeper *k, const struct keeper_failover_report *r, bool runs_again);
 /* Of the node as it runs, which stands still for as long as its registers are read. why: one line.
  * -EAGAIN: not at this moment. Another failure has been logged. */
 _must_check_ int backtrace_start(struct keeper *k, const char *why);

@@ -302,7 +302,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	send_failover(k, &r);
 	report_reply(&k->report, in->serial, 0, "twin took over");
 	guard_report_state(k);
-	backtrace_of_the_dead(k, &r);
+	backtrace_of_the_dead(k, &r, true);
 	arm_start(&k->arm, ARM_AGAIN);
 }
 

@@ -18,6 +18,8 @@ typedef Elf32_Phdr phdr;
 typedef Elf32_Nhdr nhdr;
 #endif
 
+#define NOTES_MAX 4096u
+
 bool fault_is_same(const struct fault *a, const struct fault *b)
 {
 	if (a->cause == RESULT_SUCCESS || a->cause != b->cause || a->number != b->number)
@@ -72,6 +74,8 @@ static bool find_in_notes(struct fault *f, pid_t pid, uint64_t at, uint64_t size
 {
 	nhdr n;
 
+	/* The header that says so lies in the node's memory: it may say anything. */
+	size = size < NOTES_MAX ? size : NOTES_MAX;
 	for (uint64_t end = at + size; at + sizeof(n) <= end;) {
 		uint64_t name, desc;
 

@@ -10,6 +10,8 @@
 #include "supervisor/twin/remains.h"
 
 #define QUIT_PATIENCE 1.0 /* for the last words to be read */
+/* For a back trace of what has failed for good. PID 1 waits for STOP_MARGIN_USEC. */
+#define BACKTRACE_PATIENCE 4.0
 
 void guard_report_state(struct keeper *k)
 {
@@ -155,7 +157,7 @@ static void finish(struct keeper *k, enum node_state state)
 			k->detail[0] ? ": " : "", k->detail);
 	k->done = true;
 	ev_prepare_start(k->loop, &k->quit_prepare);
-	ev_timer_set(&k->quit_timer, QUIT_PATIENCE, 0.);
+	ev_timer_set(&k->quit_timer, k->backtrace.pid > 0 ? BACKTRACE_PATIENCE : QUIT_PATIENCE, 0.);
 	ev_timer_start(k->loop, &k->quit_timer);
 }
 
@@ -164,7 +166,8 @@ void guard_settle(struct keeper *k)
 	if (k->main_pid > 0) {
 		twin_forget(k->engine);
 		if (k->cold.at)
-			backtrace_of_the_dead(k, &k->cold);
+			backtrace_of_the_dead(k, &k->cold,
+				k->want_up && policy_wants_restart(k->unit->restart, k->result));
 		else if (k->backtrace.pid == 0)
 			twin_remains_drop(k->engine);
 		(void)kill_group(k, SIGKILL);
@@ -337,7 +340,7 @@ static void on_quit_prepare(struct ev_loop *loop, ev_prepare *w, _unused_ int re
 {
 	struct keeper *k = w->data;
 
-	if (report_is_idle(&k->report))
+	if (report_is_idle(&k->report) && k->backtrace.pid == 0)
 		ev_break(loop, EVBREAK_ALL);
 }
 

@@ -138,6 +138,9 @@ bool reload_ended(struct keeper *k, pid_t pid, int status)
 	if (pid <= 0 || pid != l->spawned.pid)
 		return false;
 	ev_timer_stop(k->loop, &l->timer);
+	/* What it has left in its session is not for the node to live with. */
+	if (kill(pid, 0) < 0 && errno == ESRCH)
+		(void)kill(-pid, SIGKILL);
 	if (spawn_result(&l->spawned, &failure) == 0)
 		spawn_failure_format(&failure, k->unit, &k->unit->exec_reload, text, sizeof(text));
 	else if (!ok && end.kind == WAIT_EXITED)

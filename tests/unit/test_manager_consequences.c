@@ -97,6 +97,54 @@ static void nothing_follows_while_stopping(_unused_ void **state)
 	assert_trace("");
 }
 
+/* A start that fails at once stops who is bound to it, while the queue holds its job. */
+static void failure_inside_the_queue(_unused_ void **state)
+{
+	const char *const units[] = {"a", "BindsTo=b", "b", "PartOf=a\nRequires=nosuch", NULL};
+	_cleanup_(manager_freep) struct manager *m = new_manager(units);
+
+	add_job(m, JOB_START, "a");
+	jobs_run(m);
+	jobs_run(m);
+	assert_non_null(strstr(trace, "failed b;"));
+	assert_non_null(strstr(trace, "stop a;"));
+}
+
+static void units_that_start_each_other(_unused_ void **state)
+{
+	const char *const units[] = {"a", "OnFailure=b", "b", "OnFailure=a", NULL};
+	_cleanup_(manager_freep) struct manager *m = new_manager(units);
+	unsigned starts = 0;
+
+	up(m, "a");
+	node_goes(m, "a", RESULT_SIGNAL);
+	for (unsigned i = 0; i < 100; i++) {
+		const char *id = i % 2 ? "a" : "b";
+		if (manager_find_node(m, id)->state != NODE_START)
+			break;
+		starts++;
+		node_goes(m, id, RESULT_SIGNAL);
+	}
+	assert_in_range(starts, 2, 2 * CONSEQUENCES_MAX);
+}
+
+static void failsafe_serves_two(_unused_ void **state)
+{
+	const char *const units[] = {"a", "[Failover]\nFailsafeUnit=c\n[Unit]", "b",
+		"[Failover]\nFailsafeUnit=c\n[Unit]", "c", "", NULL};
+	_cleanup_(manager_freep) struct manager *m = new_manager(units);
+
+	up(m, "ab");
+	node_goes(m, "ab", RESULT_SIGNAL);
+	node_arrives(m, "c");
+	up(m, "a");
+	assert_trace("");
+	add_job(m, JOB_START, "b");
+	jobs_run(m);
+	node_arrives(m, "b");
+	assert_non_null(strstr(trace, "stop c;"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -104,6 +152,9 @@ int main(void)
 		cmocka_unit_test(bound_units_stop),
 		cmocka_unit_test(dependents_in_order),
 		cmocka_unit_test(nothing_follows_while_stopping),
+		cmocka_unit_test(failure_inside_the_queue),
+		cmocka_unit_test(units_that_start_each_other),
+		cmocka_unit_test(failsafe_serves_two),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
