@@ -53,10 +53,11 @@ supervisor_SRC := $(filter-out supervisor/main.c,$(wildcard supervisor/*.c)) $(w
 twinctl_SRC := $(wildcard tools/twinctl/*.c)
 protocol_SRC := supervisor/keeper/protocol.c
 backtrace_SRC := $(filter-out supervisor/backtrace/main.c,$(wildcard supervisor/backtrace/*.c))
+prober_SRC := $(filter-out probes/prober/main.c,$(wildcard probes/prober/*.c))
 
 obj = $(patsubst %.S,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
 lib = $(B)/lib$(1).a
-PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-nsinit $(B)/twinit-backtrace $(B)/twinctl
+PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-prober $(B)/twinit-nsinit $(B)/twinit-backtrace $(B)/twinctl
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c)) \
@@ -77,7 +78,7 @@ $(call lib,$(1)): $(call obj,$($(1)_SRC))
 	ar rcs $$@ $$^
 ALL_OBJ += $(call obj,$($(1)_SRC))
 endef
-$(foreach l,config base twin probes keeper supervisor protocol backtrace,$(eval $(call library,$(l))))
+$(foreach l,config base twin probes prober keeper supervisor protocol backtrace,$(eval $(call library,$(l))))
 
 # Paths and flags are compiled in: another PREFIX or CFLAGS builds anew.
 $(B)/flags: FORCE
@@ -109,6 +110,9 @@ $(B)/twinit: $(B)/supervisor/main.o $(foreach l,supervisor protocol config base,
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 $(B)/twinit-keeper: $(B)/supervisor/keeper/main.o $(foreach l,keeper probes twin protocol config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EV_LIBS) $(INI_LIBS)
+# Its commands are spawned as the keeper spawns those of the unit.
+$(B)/twinit-prober: $(B)/probes/prober/main.o $(foreach l,prober keeper probes twin protocol config base,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcurl -lexpat $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 # One is executed for each twin in a namespace, so it is small and has nothing to be linked then.
 $(B)/twinit-nsinit: supervisor/namespace_init/main.c Makefile
 	@mkdir -p $(@D)
@@ -119,9 +123,9 @@ $(B)/twinctl: $(call obj,$(twinctl_SRC)) $(foreach l,config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(INI_LIBS)
 
 # --- tests -----------------------------------------------------------------------------------
-TEST_LIBS := $(foreach l,backtrace supervisor keeper probes twin protocol config base,$(call lib,$(l)))
+TEST_LIBS := $(foreach l,backtrace supervisor prober keeper probes twin protocol config base,$(call lib,$(l)))
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(TEST_LIBS)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS) -lcmocka $(DW_LIBS) $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< $(TEST_LIBS) -lcmocka -lcurl -lexpat $(DW_LIBS) $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 $(B)/tests/unit/test_engine_point%: $(B)/tests/unit/test_engine_point%.o $(foreach l,twin-faults base config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka
 # Victims and helpers are the supervised: plain programs that know nothing of twinit.
@@ -145,6 +149,7 @@ $(B)/tools/bench/%: $(B)/tools/bench/%.o $(call obj,$(BENCH_SHARED)) $(call lib,
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tools/bench/%.o
 
 LDFLAGS_static_node := -static
+LDFLAGS_marker := -lsystemd
 
 # Programs that we did not write. make check has those that are small to install, for seconds each;
 # make software all of them, for long, and installs what they need.
@@ -200,7 +205,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/dbus-1/interfaces
 	install -m 755 $(B)/twinit $(DESTDIR)$(SBINDIR)/twinit
 	install -m 755 $(B)/twinctl $(DESTDIR)$(PREFIX)/bin/twinctl
-	install -m 755 $(B)/twinit-keeper $(B)/twinit-nsinit $(B)/twinit-backtrace $(DESTDIR)$(LIBEXECDIR)/
+	install -m 755 $(B)/twinit-keeper $(B)/twinit-prober $(B)/twinit-nsinit $(B)/twinit-backtrace $(DESTDIR)$(LIBEXECDIR)/
 	install -m 644 supervisor/bus/org.twinit1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/
 	install -m 644 supervisor/bus/org.twinit1.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
 	install -m 644 $(wildcard units/*.ini) $(DESTDIR)$(LIBEXECDIR)/units/

@@ -17,7 +17,6 @@ const char *const probe_kind_names[_KIND_MAX] = {
 	[KIND_DEADLINE] = "deadline",
 	[KIND_LOGICAL] = "logical",
 	[KIND_PING] = "ping",
-	[KIND_TOPIC] = "topic",
 	[KIND_TCP] = "tcp",
 	[KIND_HTTP] = "http",
 	[KIND_DBUS] = "dbus",
@@ -33,14 +32,12 @@ const char *const probe_action_names[_ACTION_MAX] = {
 
 #define KIND(k) (1u << KIND_##k)
 #define ALL ((1u << _KIND_MAX) - 1)
-#define LOOKS (KIND(PING) | KIND(TOPIC) | KIND(TCP) | KIND(HTTP) | KIND(DBUS) | KIND(EXEC))
-#define CALLS (LOOKS & ~KIND(TOPIC))
+#define LOOKS (KIND(PING) | KIND(TCP) | KIND(HTTP) | KIND(DBUS) | KIND(EXEC))
 #define WATCHES (KIND(PROGRESS) | KIND(RESOURCE))
 
 #define FIELD(f) .field = offsetof(struct probe_settings, f)
 #define TIME_TEXT "a time span such as 250ms, 2s or 1min 30s"
 #define MARK_TEXT "at most 32 letters, digits and - _ . : /"
-#define RATE_TEXT "messages a second, such as 9.5"
 #define SIZE_TEXT "a size such as 64M, 0 for no limit"
 #define COUNT_TEXT "a whole number, 0 for no limit"
 #define ROS_NAME_TEXT "a ROS name such as /voxel_grid"
@@ -51,7 +48,7 @@ static const struct probe_key {
 } keys[] = {
 	/* clang-format off */
 	{ { "Probe", "Kind", set_enum, FIELD(kind), .words = probe_kind_names, .max = _KIND_MAX,
-	    .allowed = "alive, deadline, logical, ping, topic, tcp, http, dbus, exec, progress, "
+	    .allowed = "alive, deadline, logical, ping, tcp, http, dbus, exec, progress, "
 		       "resource" }, ALL, ALL },
 	{ { "Probe", "Action", set_enum, FIELD(action), .words = probe_action_names,
 	    .max = _ACTION_MAX, .allowed = "failover, restart, report" }, ALL, 0 },
@@ -61,12 +58,12 @@ static const struct probe_key {
 	    .allowed = "a whole number up to 1000" }, LOOKS | KIND(ALIVE), 0 },
 	{ { "Probe", "Interval", set_time, FIELD(interval), .min = 10 * USEC_PER_MSEC,
 	    .how = TIME_FINITE, .allowed = TIME_TEXT ", at least 10ms, not infinity" },
-	  CALLS | WATCHES, 0 },
+	  LOOKS | WATCHES, 0 },
 	{ { "Probe", "Timeout", set_time, FIELD(timeout), .min = 10 * USEC_PER_MSEC,
 	    .how = TIME_FINITE, .allowed = TIME_TEXT ", at least 10ms, not infinity" }, LOOKS, 0 },
 	{ { "Probe", "Window", set_time, FIELD(window), .min = 100 * USEC_PER_MSEC,
 	    .how = TIME_FINITE, .allowed = TIME_TEXT ", at least 100ms, not infinity" },
-	  WATCHES | KIND(TOPIC), 0 },
+	  WATCHES, 0 },
 
 	{ { "Probe", "Mark", set_mark, FIELD(mark), .allowed = MARK_TEXT }, KIND(ALIVE), 0 },
 	{ { "Probe", "Cycle", set_time, FIELD(cycle), .min = 10 * USEC_PER_MSEC,
@@ -91,14 +88,9 @@ static const struct probe_key {
 	  KIND(LOGICAL), KIND(LOGICAL) },
 
 	{ { "Probe", "Node", set_ros_name, FIELD(node), .allowed = ROS_NAME_TEXT },
-	  KIND(PING) | KIND(TOPIC), 0 },
+	  KIND(PING), 0 },
 	{ { "Probe", "Master", set_http_url, FIELD(master), .allowed = "http://HOST:PORT" },
-	  KIND(PING) | KIND(TOPIC), 0 },
-	{ { "Probe", "Topic", set_ros_name, FIELD(topic), .allowed = ROS_NAME_TEXT },
-	  KIND(TOPIC), KIND(TOPIC) },
-	{ { "Probe", "MinRate", set_rate, FIELD(min_rate), .allowed = RATE_TEXT }, KIND(TOPIC), 0 },
-	{ { "Probe", "MaxRate", set_rate, FIELD(max_rate), .allowed = RATE_TEXT }, KIND(TOPIC), 0 },
-
+	  KIND(PING), 0 },
 	{ { "Probe", "Address", set_address, FIELD(address),
 	    .allowed = "PORT, IP:PORT, [IPv6]:PORT or an absolute path of a socket" },
 	  KIND(TCP), KIND(TCP) },
@@ -282,10 +274,6 @@ static int check_ranges(const struct finish *f)
 		return say(f, "MinTime", "is above MaxTime=", NULL);
 	if (p->kind == KIND_LOGICAL && !p->n_edges)
 		return say(f, "Order", "is empty", NULL);
-	if (p->kind == KIND_TOPIC && !p->min_rate && !p->max_rate)
-		return say(f, "MinRate", "neither MinRate= nor MaxRate= is said", RATE_TEXT);
-	if (p->kind == KIND_TOPIC && p->max_rate && p->max_rate < p->min_rate)
-		return say(f, "MaxRate", "is below MinRate=", NULL);
 	if (p->kind == KIND_RESOURCE && !p->max_memory && !p->max_memory_growth &&
 		!p->max_descriptors && !p->max_descriptor_growth && !p->max_threads &&
 		!p->max_thread_growth)
@@ -296,12 +284,42 @@ static int check_ranges(const struct finish *f)
 }
 
 static const usec_t windows[_KIND_MAX] = {
-	[KIND_TOPIC] = 2 * USEC_PER_SEC,
 	[KIND_PROGRESS] = 5 * USEC_PER_SEC,
 	[KIND_RESOURCE] = 60 * USEC_PER_SEC,
 };
 
-static int set_defaults(struct probe_settings *p)
+/* The value of the first word that begins with this, or NULL. */
+static const char *value_of(char *const *words, const char *begin)
+{
+	for (; words && *words; words++)
+		if (strncmp(*words, begin, strlen(begin)) == 0)
+			return *words + strlen(begin);
+	return NULL;
+}
+
+/* What a ROS node is told about itself is not to be said twice. */
+static int set_ros_defaults(const struct unit *u, struct probe_settings *p)
+{
+	const char *name = value_of(u->exec_start.argv, "__name:=");
+	const char *space = value_of(u->environment, "ROS_NAMESPACE=");
+	const char *master = value_of(u->environment, "ROS_MASTER_URI=");
+	char *full = NULL;
+
+	if (!p->master)
+		p->master = strdup(master && *master ? master : "http://127.0.0.1:11311");
+	if (!p->master)
+		return -ENOMEM;
+	if (p->node || !name || !*name)
+		return 0;
+	space = *name == '/' || !space ? "" : space;
+	if (asprintf(&full, "%s%s%s%s", *space && *space != '/' ? "/" : "", space,
+		    *name == '/' ? "" : "/", name) < 0)
+		return -ENOMEM;
+	p->node = full;
+	return 0;
+}
+
+static int set_defaults(const struct unit *u, struct probe_settings *p)
 {
 	if (p->action == _ACTION_MAX)
 		p->action = p->kind == KIND_RESOURCE ? ACTION_RESTART : ACTION_FAILOVER;
@@ -315,7 +333,7 @@ static int set_defaults(struct probe_settings *p)
 		if (!p->mark)
 			return -ENOMEM;
 	}
-	return 0;
+	return p->kind == KIND_PING ? set_ros_defaults(u, p) : 0;
 }
 
 int probe_settings_finish(struct unit *u, probe_report_fn report, void *user)
@@ -338,7 +356,10 @@ int probe_settings_finish(struct unit *u, probe_report_fn report, void *user)
 		if (r == 0)
 			r = check_ranges(&f);
 		if (r == 0)
-			r = set_defaults(p);
+			r = set_defaults(u, p);
+		if (r == 0 && p->kind == KIND_PING && !p->node)
+			r = say(&f, "Node",
+				"is missing, and ExecStart= has no __name:=", ROS_NAME_TEXT);
 		if (r < 0)
 			return r;
 	}
@@ -357,7 +378,6 @@ void probe_settings_clear(struct probe_settings *p)
 	free(p->edges);
 	free(p->node);
 	free(p->master);
-	free(p->topic);
 	free(p->address);
 	free(p->url);
 	free(p->bus_name);

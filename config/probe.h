@@ -22,7 +22,6 @@ enum probe_kind {
 	KIND_DEADLINE,
 	KIND_LOGICAL,
 	KIND_PING,
-	KIND_TOPIC,
 	KIND_TCP,
 	KIND_HTTP,
 	KIND_DBUS,
@@ -68,7 +67,7 @@ struct probe_settings {
 	usec_t timeout;     /* of one look; default 3s */
 	unsigned tolerate;  /* bad cycles or looks in a row that are no failure yet */
 	bool tolerate_set;
-	usec_t window; /* progress: the time without any; topic, resource: what a rate is taken over
+	usec_t window; /* progress: the time without any; resource: what growth is taken over
 			*/
 
 	/* alive */
@@ -83,11 +82,9 @@ struct probe_settings {
 	size_t n_marks;
 	struct probe_edge *edges;
 	size_t n_edges;
-	/* ping, topic */
+	/* ping */
 	char *node,
 		*master; /* default: __name:= of the command, ROS_MASTER_URI of the environment */
-	char *topic;
-	uint64_t min_rate, max_rate; /* messages in 1000 seconds; 0: no such bound */
 	/* tcp, http, dbus, exec */
 	char *address;
 	char *url;

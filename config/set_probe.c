@@ -114,35 +114,6 @@ int set_order(struct assignment *a, void *field)
 	return r < 0 ? r : 0;
 }
 
-/* "9.5" messages a second, kept as messages in 1000 seconds. */
-int set_rate(struct assignment *a, void *field)
-{
-	const char *s = a->value;
-	uint64_t v = 0, scale = 1000;
-	bool digits = false, point = false;
-
-	for (; *s; s++) {
-		if (*s == '.' && !point) {
-			point = true;
-			continue;
-		}
-		if (*s < '0' || *s > '9')
-			return assignment_not_parsed(a, -EINVAL);
-		digits = true;
-		if (point && scale == 1)
-			continue; /* finer than what is kept */
-		v = v * 10 + (uint64_t)(*s - '0');
-		if (point)
-			scale /= 10;
-		if (v > 1000000000)
-			return assignment_not_parsed(a, -ERANGE);
-	}
-	if (!digits)
-		return assignment_not_parsed(a, -EINVAL);
-	*(uint64_t *)field = v * scale;
-	return 0;
-}
-
 int set_size(struct assignment *a, void *field)
 {
 	int r = parse_size(a->value, field);

@@ -120,7 +120,6 @@ void dependency_rules_clear(struct failover_settings *f);
 /* set_probe.c */
 int set_mark(struct assignment *a, void *field);
 int set_order(struct assignment *a, void *field);
-int set_rate(struct assignment *a, void *field);
 int set_size(struct assignment *a, void *field);
 int set_count(struct assignment *a, void *field);
 int set_ros_name(struct assignment *a, void *field);

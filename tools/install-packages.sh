@@ -7,7 +7,8 @@ set -eu
 usage="usage: $0 build|demo|check|software|lint ..."
 
 # To build and run the supervisor.
-set_build="gcc libc6-dev make pkg-config libev-dev libinih-dev libsystemd-dev libdw-dev libstdc++-12-dev"
+set_build="gcc libc6-dev make pkg-config libev-dev libinih-dev libsystemd-dev libdw-dev libstdc++-12-dev
+	libcurl4-openssl-dev libexpat1-dev"
 # A bus, busctl (package systemd), and namespaces.
 set_bus="dbus-daemon systemd util-linux iproute2"
 # A real ROS 1 graph (master, rosout, pcl_ros' nodelets) and what our own nodes are built with.

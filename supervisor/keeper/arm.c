@@ -180,7 +180,9 @@ static void try_now(struct arm *a)
 		skip(a, -EBUSY, "a probe suspects the node");
 		return;
 	}
+	prober_before_freeze(k);
 	r = twin_checkpoint(k->engine, force, &c);
+	prober_after_freeze(k);
 	/* It waits for the node's threads, and may have eaten the news of anything else. */
 	ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);
 	/* Forced, it is a matter of luck with a node that makes threads all the time. */

@@ -101,7 +101,7 @@ static int launch(struct keeper *k, const char *text, size_t len)
 		return order;
 	snprintf(folder, sizeof(folder), "--folder=%s", b->folder);
 	snprintf(level, sizeof(level), "--log-level=%d", MAX2(log_level(), LOG_EMERG));
-	b->pid = helper_spawn("twinit-backtrace", argv, order);
+	b->pid = helper_spawn("twinit-backtrace", argv, &order, 1);
 	close(order);
 	if (b->pid < 0) {
 		int r = b->pid;
@@ -199,7 +199,9 @@ int backtrace_start(struct keeper *k, const char *why)
 	if (k->backtrace.pid > 0 || k->main_pid <= 0)
 		return 0;
 	if (k->traced) {
+		prober_before_freeze(k);
 		n = twin_snapshot(k->engine);
+		prober_after_freeze(k);
 		/* It waits for the node's threads, and may have eaten the news of others. */
 		ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);
 		if (n == -EBUSY || n == -EAGAIN)

@@ -25,24 +25,25 @@ static int program_path(const char *program, char ret[PATH_MAX])
 	return 0;
 }
 
-pid_t helper_spawn(const char *program, char *const *argv, int fd)
+/* Above all numbers that they will get, so that none is overwritten before its turn. */
+static int lift(const int *fds, unsigned n, int ret[HELPER_FDS_MAX])
+{
+	for (unsigned i = 0; i < n; i++) {
+		ret[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, HELPER_FD + HELPER_FDS_MAX);
+		if (ret[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int spawn(const char *path, char *const *args, const int *fds, unsigned n_fds)
 {
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
-	char path[PATH_MAX], *args[16];
 	sigset_t all, none;
 	pid_t pid = -1;
 	int r;
 
-	r = program_path(program, path);
-	if (r < 0)
-		return r;
-	args[0] = path;
-	for (size_t i = 1; i < ELEMENTSOF(args); i++) {
-		args[i] = argv[i];
-		if (!argv[i])
-			break;
-	}
 	sigfillset(&all);
 	sigemptyset(&none);
 	r = posix_spawn_file_actions_init(&actions);
@@ -54,13 +55,32 @@ pid_t helper_spawn(const char *program, char *const *argv, int fd)
 		posix_spawnattr_setsigmask(&attributes, &none);
 		posix_spawnattr_setflags(
 			&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-		/* Onto itself: that clears close-on-exec as well (posix_spawn(3)). */
-		if (fd >= 0)
-			r = posix_spawn_file_actions_adddup2(&actions, fd, HELPER_FD);
+		for (unsigned i = 0; i < n_fds && r == 0; i++)
+			r = posix_spawn_file_actions_adddup2(&actions, fds[i], HELPER_FD + (int)i);
 		if (r == 0)
 			r = posix_spawn(&pid, path, &actions, &attributes, args, environ);
 		posix_spawnattr_destroy(&attributes);
 	}
 	posix_spawn_file_actions_destroy(&actions);
 	return r != 0 ? -r : pid;
+}
+
+pid_t helper_spawn(const char *program, char *const *argv, const int *fds, unsigned n_fds)
+{
+	int lifted[HELPER_FDS_MAX] = {-1, -1}, r;
+	char path[PATH_MAX], *args[16] = {NULL};
+
+	r = program_path(program, path);
+	if (r < 0)
+		return r;
+	args[0] = path;
+	for (size_t i = 1; i < ELEMENTSOF(args) - 1 && argv[i]; i++)
+		args[i] = argv[i];
+	r = lift(fds, MIN2(n_fds, HELPER_FDS_MAX), lifted);
+	if (r == 0)
+		r = spawn(path, args, lifted, MIN2(n_fds, HELPER_FDS_MAX));
+	for (unsigned i = 0; i < HELPER_FDS_MAX; i++)
+		if (lifted[i] >= 0)
+			close(lifted[i]);
+	return r;
 }

@@ -9,8 +9,10 @@
 
 #include "config/macro.h"
 
-#define HELPER_FD 3 /* what is handed on has this number there */
+#define HELPER_FD 3 /* what is handed on has this number there, and those after it */
+#define HELPER_FDS_MAX 2
 
 /* argv[0] is put in. Returns the pid, whose end comes as a TWIN_EVENT_CHILD, or negative errno.
- * The caller waits until the program is loaded, and no longer. fd -1: none. */
-_must_check_ pid_t helper_spawn(const char *program, char *const *argv, int fd);
+ * The caller waits until the program is loaded, and no longer. */
+_must_check_ pid_t helper_spawn(
+	const char *program, char *const *argv, const int *fds, unsigned n_fds);

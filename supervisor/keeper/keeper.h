@@ -32,6 +32,7 @@ struct keeper {
 	struct report report;
 	struct arm arm;
 	struct probe_host probes;
+	struct prober_host prober;
 	struct reload reload;
 	struct backtrace backtrace;
 	struct event_fd event_fd; /* [Failover] EventFD= */

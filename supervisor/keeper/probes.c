@@ -36,6 +36,7 @@ static void init_one(struct keeper *k, struct hosted_probe *h, const struct prob
 		logical_init(&h->logical, s);
 		break;
 	default:
+		polled_init(&h->polled, s);
 		break;
 	}
 }
@@ -187,9 +188,10 @@ static usec_t judge_one(struct keeper *k, struct hosted_probe *h, usec_t now)
 		h->begun = true;
 		probe_start(p, MAX2(begin, k->probes.started));
 	}
+	v = probe_verdict(p, now, &again);
+	/* Asking may have closed a good cycle: what begins now is another silence. */
 	if (h->excused && p->last_good != h->excused_good)
 		h->excused = false;
-	v = probe_verdict(p, now, &again);
 	if ((v == PROBE_FAILED || (v == PROBE_SUSPECT && h->told != STAGE_SUSPECT)) &&
 		excuse(k, h, now))
 		v = probe_verdict(p, now, &again);
@@ -252,6 +254,29 @@ void probes_event(struct keeper *k, const struct probe_event *e)
 	}
 }
 
+void probes_observed(struct keeper *k, unsigned index, const struct probe_event *e, bool starved)
+{
+	struct hosted_probe *h = index + 1 < k->probes.n ? &k->probes.list[index + 1] : NULL;
+
+	if (!h || !k->probes.on || probe_kind_is_marked(h->settings->kind) || !h->begun)
+		return;
+	if (e->good)
+		h->starved_looks = 0;
+	/* One excuse, which lasts as many looks as a silence may be drawn out. */
+	if (starved && h->starved_looks < STARVATION_EXTENSIONS_MAX) {
+		if (h->starved_looks++ > 0)
+			return;
+		k->probes.n_starved++;
+		snprintf(h->why, sizeof(h->why), "%s", e->detail);
+		tell(k, h, STAGE_STARVED);
+		return;
+	}
+	probe_event(&h->probe, e);
+	/* Most looks change nothing. */
+	if (!e->good || h->told != STAGE_ALIVE)
+		probes_judge(k);
+}
+
 const char *probes_suspicion(const struct keeper *k)
 {
 	for (size_t i = 0; k->probes.on && i < k->probes.n; i++)
@@ -281,6 +306,7 @@ int probes_init(struct keeper *k)
 	if (!p->list)
 		return -ENOMEM;
 	p->starvation = (struct starvation_watch)STARVATION_WATCH_NONE;
+	prober_init(k);
 	ev_init(&p->timer, on_timer);
 	p->timer.data = k;
 	probes_reset(k);
@@ -289,6 +315,7 @@ int probes_init(struct keeper *k)
 
 void probes_done(struct keeper *k)
 {
+	prober_done(k);
 	starvation_close(&k->probes.starvation);
 	free(k->probes.list);
 	k->probes.list = NULL;
@@ -311,6 +338,7 @@ void probes_start(struct keeper *k, usec_t since)
 	for (size_t i = 0; i < p->n; i++) {
 		struct hosted_probe *h = &p->list[i];
 		h->begun = h->excused = false;
+		h->starved_looks = 0;
 		h->base.at = 0;
 		if (h->told == STAGE_SUSPECT)
 			h->told = STAGE_ALIVE;
@@ -326,10 +354,13 @@ void probes_start(struct keeper *k, usec_t since)
 	ev_timer_stop(k->loop, &p->timer);
 	ev_timer_set(&p->timer, 0., 0.);
 	ev_timer_start(k->loop, &p->timer);
+	prober_run(k);
 }
 
 void probes_stop(struct keeper *k)
 {
+	if (k->probes.on)
+		prober_pause(k);
 	k->probes.on = false;
 	ev_timer_stop(k->loop, &k->probes.timer);
 	starvation_close(&k->probes.starvation);

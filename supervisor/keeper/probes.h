@@ -19,6 +19,8 @@
 #include "probes/deadline.h"
 #include "probes/logical.h"
 #include "probes/notify.h"
+#include "probes/polled.h"
+#include "probes/prober/prober.h"
 #include "probes/starvation.h"
 #include "probes/watchdog.h"
 #include "supervisor/keeper/protocol.h"
@@ -33,15 +35,17 @@ struct hosted_probe {
 		struct alive alive;
 		struct deadline deadline;
 		struct logical logical;
+		struct polled polled;
 	};
 	bool begun;                  /* StartDelay= is over */
 	enum probe_stage told;       /* what the supervisor knows */
 	struct starvation_look base; /* from the middle of the silence */
 	bool excused;                /* in this silence, once */
-	usec_t excused_good;  /* .last_good then: it is another silence when that has moved */
-	unsigned traces_left; /* tries at a back trace of this suspicion */
-	usec_t doubted_good;  /* .last_good when it was last suspect or failed */
-	usec_t failed_at;     /* the last time; 0: never */
+	usec_t excused_good;    /* .last_good then: it is another silence when that has moved */
+	unsigned starved_looks; /* in a row */
+	unsigned traces_left;   /* tries at a back trace of this suspicion */
+	usec_t doubted_good;    /* .last_good when it was last suspect or failed */
+	usec_t failed_at;       /* the last time; 0: never */
 	char why[KEEPER_TEXT_MAX];
 };
 struct probe_host {
@@ -68,3 +72,24 @@ void probes_event(struct keeper *k, const struct probe_event *e);
 void probes_judge(struct keeper *k);
 /* NULL, or the name of the probe that does not trust the node now. */
 const char *probes_suspicion(const struct keeper *k);
+
+/* What the prober saw; starved: bad, but the node or the prober was not let run. */
+void probes_observed(struct keeper *k, unsigned index, const struct probe_event *e, bool starved);
+
+/* prober.c */
+struct prober_host {
+	bool needed;
+	bool wants_signs;    /* before each freeze */
+	struct signs before; /* .at 0: not looked */
+	usec_t freeze_begun;
+	int fd; /* -1: it does not run */
+	ev_io io;
+	ev_timer again;
+};
+void prober_init(struct keeper *k);
+void prober_done(struct keeper *k);
+void prober_run(struct keeper *k); /* the node runs since probes.started */
+void prober_pause(struct keeper *k);
+/* Around whatever freezes the node, whether it comes to something or not. */
+void prober_before_freeze(struct keeper *k);
+void prober_after_freeze(struct keeper *k);

@@ -7,11 +7,17 @@
  *	hang		a deadlock	spin		an endless loop
  *	leak:KB		memory that it touches and keeps
  *	open		a descriptor	thread		a thread, that stays
+ *	listen:PATH	a socket there	deaf		no such socket any more
+ *	serve:PORT	for 20 ms: HTTP, and what a ROS master and a ROS node answer
+ *	status:N	of its HTTP answers
+ *	own:NAME	on $BUS		talk		for 20 ms: whatever D-Bus brings
  *
  * From SIGUSR1 on it runs the steps behind --fault instead, after the loop it is in. A twin of
  * before the signal knows nothing of it.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +25,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <systemd/sd-bus.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,6 +84,89 @@ static void *stay(void *arg)
 	return arg;
 }
 
+static int listener = -1, status = 200;
+static sd_bus *bus;
+
+static void listen_at(const char *path)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+	if (listener >= 0)
+		return;
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	unlink(path);
+	listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(listener, 1000) < 0)
+		abort();
+}
+
+static void answer(int fd, long port)
+{
+	char request[4096], body[600] = "", reply[1000];
+	ssize_t n = 0, more;
+
+	/* The body comes behind the head, at times in a segment of its own. */
+	do {
+		more = read(fd, request + n, sizeof(request) - 1 - (size_t)n);
+		n += more > 0 ? more : 0;
+		request[n] = '\0';
+	} while (more > 0 &&
+		 (!strstr(request, "\r\n\r\n") ||
+			 (strncmp(request, "POST", 4) == 0 && !strstr(request, "</methodCall>"))));
+	if (strstr(request, "lookupNode"))
+		snprintf(body, sizeof(body),
+			"<methodResponse><params><param><value><array><data><value><int>1</int>"
+			"</value><value>ok</value><value><string>http://somewhere:%ld/</string>"
+			"</value></data></array></value></param></params></methodResponse>",
+			port);
+	else if (strstr(request, "getPid"))
+		snprintf(body, sizeof(body),
+			"<methodResponse><params><param><value><array><data><value><i4>1</i4>"
+			"</value><value></value><value><int>%d</int></value></data></array>"
+			"</value></param></params></methodResponse>",
+			getpid());
+	snprintf(reply, sizeof(reply), "HTTP/1.1 %d x\r\nContent-Length: %zu\r\n\r\n%s", status,
+		strlen(body), body);
+	if (write(fd, reply, strlen(reply)) < 0)
+		perror("marker");
+	close(fd);
+}
+
+static void serve(long port)
+{
+	struct sockaddr_in at = {.sin_family = AF_INET,
+		.sin_port = htons((unsigned short)port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int one = 1;
+
+	if (listener < 0) {
+		listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+		if (bind(listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+			listen(listener, 100) < 0)
+			abort();
+	}
+	if (poll(&(struct pollfd){.fd = listener, .events = POLLIN}, 1, 20) == 1)
+		answer(accept4(listener, NULL, NULL, SOCK_CLOEXEC), port);
+}
+
+static void own_name(const char *name)
+{
+	if (bus)
+		return;
+	if (sd_bus_new(&bus) < 0 || sd_bus_set_address(bus, getenv("BUS")) < 0 ||
+		sd_bus_set_bus_client(bus, 1) < 0 || sd_bus_start(bus) < 0 ||
+		sd_bus_request_name(bus, name, 0) < 0)
+		abort();
+}
+
+static void talk(void)
+{
+	while (sd_bus_process(bus, NULL) > 0)
+		;
+	sd_bus_wait(bus, 20000);
+}
+
 static void step(char *s)
 {
 	char *value = strchr(s, ':'), text[200];
@@ -106,9 +196,25 @@ static void step(char *s)
 		char *p = malloc((size_t)number * 1024);
 		if (p)
 			memset(p, 1, (size_t)number * 1024);
+		__asm__ volatile("" : : "r"(p) : "memory"); /* else it is optimised away */
 	} else if (IS("open")) {
 		if (open("/dev/null", O_RDONLY) < 0)
 			abort();
+	} else if (IS("listen")) {
+		listen_at(value);
+	} else if (IS("deaf")) {
+		if (listener >= 0)
+			close(listener);
+		listener = -1;
+		nap(20);
+	} else if (IS("serve")) {
+		serve(number);
+	} else if (IS("status")) {
+		status = (int)number;
+	} else if (IS("own")) {
+		own_name(value);
+	} else if (IS("talk")) {
+		talk();
 	} else if (IS("thread")) {
 		if (pthread_create(&t, NULL, stay, NULL) != 0)
 			abort();

@@ -34,7 +34,6 @@ static void test_every_kind(_unused_ void **state)
 		"[Probe d]\nKind=deadline\nFrom=grab\nTo=publish\nMinTime=1ms\nMaxTime=50ms\n"
 		"[Probe l]\nKind=logical\nOrder=grab>filter>publish publish>grab\nAction=report\n"
 		"[Probe p]\nKind=ping\nNode=/voxel\nMaster=http://127.0.0.1:11311\n"
-		"[Probe t]\nKind=topic\nTopic=/points\nMinRate=9.5\nMaxRate=11\n"
 		"[Probe c]\nKind=tcp\nAddress=[::1]:80\nInterval=50ms\nTimeout=20ms\n"
 		"[Probe h]\nKind=http\nUrl=http://127.0.0.1/x\nStatus=204\nTolerate=0\n"
 		"[Probe b]\nKind=dbus\nBusName=org.example.Camera\n"
@@ -44,8 +43,8 @@ static void test_every_kind(_unused_ void **state)
 		"[Probe a]\nCycle=200ms\n");
 	const struct probe_settings *p = l.unit->probes;
 
-	assert_int_equal(l.unit->n_probes, 11);
-	for (size_t i = 0; i < 11; i++)
+	assert_int_equal(l.unit->n_probes, 10);
+	for (size_t i = 0; i < 10; i++)
 		assert_int_equal(p[i].kind, i);
 	assert_int_equal(l.unit->watchdog_soft_usec, 500 * USEC_PER_MSEC);
 	assert_int_equal(l.unit->notify_access, NOTIFY_MAIN);
@@ -59,15 +58,12 @@ static void test_every_kind(_unused_ void **state)
 	assert_int_equal(p[2].edges[2].to, 0);
 	assert_int_equal(p[2].action, ACTION_REPORT);
 	assert_int_equal(p[3].tolerate, 1);
-	assert_int_equal(p[4].min_rate, 9500);
-	assert_int_equal(p[4].max_rate, 11000);
-	assert_int_equal(p[4].window, 2 * USEC_PER_SEC);
-	assert_int_equal(p[6].status, 204);
-	assert_int_equal(p[6].tolerate, 0);
-	assert_string_equal(p[8].command.argv[2], "/run/talker x");
-	assert_int_equal(p[9].start_delay, 60 * USEC_PER_SEC);
-	assert_int_equal(p[10].max_memory, 64 << 20);
-	assert_int_equal(p[10].action, ACTION_RESTART);
+	assert_int_equal(p[5].status, 204);
+	assert_int_equal(p[5].tolerate, 0);
+	assert_string_equal(p[7].command.argv[2], "/run/talker x");
+	assert_int_equal(p[8].start_delay, 60 * USEC_PER_SEC);
+	assert_int_equal(p[9].max_memory, 64 << 20);
+	assert_int_equal(p[9].action, ACTION_RESTART);
 	done(&l);
 }
 
@@ -89,7 +85,7 @@ static void test_wrong_sections(_unused_ void **state)
 	done(&l);
 	expect_error(SERVICE "[Probe x]\nKind=alive\nGenerations=2\n", 5, "Generations",
 		"belongs in [Twin]");
-	expect_error(SERVICE "MaxRate=1\n", 3, "MaxRate", "belongs in [Probe]");
+	expect_error(SERVICE "MaxMarks=1\n", 3, "MaxMarks", "belongs in [Probe]");
 }
 
 static void test_too_many(_unused_ void **state)
@@ -118,11 +114,9 @@ static void test_keys_of_other_kinds(_unused_ void **state)
 	expect_bad("Kind=logical\nOrder=a>b\nOrder=\n", 6, "Order", "is empty");
 	expect_bad("Kind=tcp\n", 3, "Address", "is missing");
 	expect_bad("Kind=exec\n", 3, "Command", "is missing");
-	expect_bad("Kind=topic\nTopic=/a\n", 3, "MinRate", "neither");
 	expect_bad("Kind=resource\n", 3, NULL, "no limit");
 	expect_bad("Kind=alive\nMinMarks=3\nMaxMarks=2\n", 6 - 0, "MaxMarks", "below");
 	expect_bad("Kind=deadline\nFrom=a\nTo=b\nMaxTime=1s\nMinTime=2s\n", 8, "MinTime", "above");
-	expect_bad("Kind=topic\nTopic=/a\nMinRate=2\nMaxRate=1\n", 7, "MaxRate", "below");
 }
 
 static void test_wrong_values(_unused_ void **state)
@@ -132,15 +126,13 @@ static void test_wrong_values(_unused_ void **state)
 	} wrong[] = {{"Kind", "heartbeat"}, {"Action", "reboot"}, {"Cycle", "0"},
 		{"Cycle", "infinity"}, {"Interval", "1ms"}, {"Mark", "a b"}, {"Mark", ""},
 		{"Mark", "123456789012345678901234567890123"}, {"MinMarks", "-1"}, {"From", "a>b"},
-		{"Order", "a"}, {"Order", "a>"}, {"Order", ">"}, {"Order", "a> b"},
-		{"MinRate", "x"}, {"MinRate", "."}, {"MinRate", "1.2.3"},
-		{"MinRate", "99999999999"}, {"Node", "1x"}, {"Node", "/a//b"},
-		{"Master", "127.0.0.1:11311"}, {"Master", "http://"}, {"Address", "localhost:80"},
-		{"Address", "0"}, {"Address", "65536"}, {"Address", "1.2.3:80"},
-		{"Address", "[::1:80"}, {"Address", ""}, {"Url", "ftp://x/"}, {"Status", "42"},
-		{"BusName", "x"}, {"BusName", "a..b"}, {"Bus", "session"}, {"Command", "true"},
-		{"Command", "/bin/"}, {"MaxMemory", "much"}, {"Window", "1us"},
-		{"Tolerate", "1001"}};
+		{"Order", "a"}, {"Order", "a>"}, {"Order", ">"}, {"Order", "a> b"}, {"Node", "1x"},
+		{"Node", "/a//b"}, {"Master", "127.0.0.1:11311"}, {"Master", "http://"},
+		{"Address", "localhost:80"}, {"Address", "0"}, {"Address", "65536"},
+		{"Address", "1.2.3:80"}, {"Address", "[::1:80"}, {"Address", ""},
+		{"Url", "ftp://x/"}, {"Status", "42"}, {"BusName", "x"}, {"BusName", "a..b"},
+		{"Bus", "session"}, {"Command", "true"}, {"Command", "/bin/"},
+		{"MaxMemory", "much"}, {"Window", "1us"}, {"Tolerate", "1001"}};
 
 	for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
 		_cleanup_free_ char *text = NULL;
