@@ -166,7 +166,7 @@ software-all: all
 # make check: packages, then everything. The parts can be called alone: make unit integration.
 INTEGRATION := $(sort $(wildcard tests/integration/*.sh tests/integration/*.py)) tests/ros/graph_test
 # Sanitizers cannot follow what is injected into another process, nor a fork at its will.
-injected = $(findstring /test_victims,$(1))$(findstring /test_engine,$(1))
+injected = $(strip $(foreach p,/test_victims /test_engine /test_ids /test_no_allocation,$(findstring $(p),$(1))))
 SANITIZED := $(foreach t,$(UNIT_TESTS),$(if $(call injected,$(t)),,$(t)))
 .PHONY: unit sanitized integration test-programs check-all
 test-programs: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS) $(ROS_NODES)

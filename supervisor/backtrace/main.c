@@ -98,7 +98,11 @@ static void limit_oneself(void)
 	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
 	(void)setrlimit(RLIMIT_CPU, &cpu);
+#ifndef __SANITIZE_ADDRESS__ /* which maps terabytes that it does not use */
 	(void)setrlimit(RLIMIT_AS, &memory);
+#else
+	(void)memory;
+#endif
 	(void)unsetenv("DEBUGINFOD_URLS");
 	if (fd >= 0) {
 		(void)!write(fd, "500", 3);

@@ -480,10 +480,14 @@ int twin_timer_fd(const struct twin_engine *e)
 
 void twin_let_die(struct twin_engine *e)
 {
-	struct thread *t = thread_find(e, e->fatal_tid);
+	struct thread *t;
 
 	remains_take(e);
 	remains_outlive_core(e);
+	/* The others go on as they were, and what was seen meanwhile is told. */
+	if (e->config.keep_remains)
+		engine_thaw(e);
+	t = thread_find(e, e->fatal_tid);
 	e->fatal_tid = 0;
 	if (t)
 		thread_go_on(t, e->fatal_signal);

@@ -326,6 +326,7 @@ _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 		for (struct thread *t = (e)->threads[t##_i]; t && t->used; t = NULL)
 
 /* signals.c */
+bool signal_dumps_core(int sig); /* by default */
 void signals_handle(struct twin_engine *e, struct thread *t, int sig);
 /* All that is pending, into e->pending; the threads stand still. */
 void signals_peek(struct twin_engine *e);

@@ -318,10 +318,15 @@ static int check_calls(struct twin_engine *e, struct twin *w, const struct inpla
 	int r = image_read(e->pid, w->in_place.area + offsetof(struct inplace_area, calls),
 		a->calls, l->n * sizeof(a->calls[0]));
 
-	for (unsigned i = 1; r == 0 && i < l->n; i++)
-		if (a->calls[i].nr == SYS_timer_create &&
-			(a->calls[i].result < 0 || a->calls[i - 1].result < 0))
+	for (unsigned i = 0; r == 0 && i < l->n; i++) {
+		const struct routine_call *c = &a->calls[i];
+
+		if (c->nr == SYS_timer_create && (c->result < 0 || (i > 0 && c[-1].result < 0)))
 			return engine_fail(e, -ENOTSUP, "a timer could not be made again");
+		if (c->nr == SYS_chdir && c->result < 0)
+			return engine_fail(
+				e, -ENOTSUP, "its working folder could not be entered again");
+	}
 	return r;
 }
 
@@ -384,6 +389,7 @@ static void know_new_threads(struct twin_engine *e, const struct twin *w)
 int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 {
 	struct inplace_area *asked = &e->in_place->area;
+	struct arch_regs regs;
 	int r = engine_stop_all(e);
 
 	if (r == 0)
@@ -397,6 +403,7 @@ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 		r = inplace_end_threads(e, w);
 	if (r < 0)
 		return fail(e, r, "its threads");
+	e->remains.fresh = false; /* what its memory was is gone from here on */
 	r = restore_memory(e, w, asked);
 	if (r < 0)
 		return fail(e, r, "its memory");
@@ -405,6 +412,9 @@ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 		r = copy_scratch(e, w);
 	if (r == 0)
 		r = run_leader(e, w, asked);
+	/* Killed for want of memory, it has lost pages while we read them. */
+	if (r == 0)
+		r = arch_get_regs(w->pid, &regs);
 	if (r < 0) {
 		know_new_threads(e, w);
 		return fail(e, r, "its state");

@@ -11,6 +11,8 @@
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/procfs.h"
 
+#define REMAINS_PATIENCE 5000000ULL
+
 int remains_reserve(struct twin_engine *e, size_t n)
 {
 	struct remains *r = &e->remains;
@@ -52,13 +54,21 @@ static void copy_stack(pid_t pid, struct twin_remains_thread *m)
 void remains_take(struct twin_engine *e)
 {
 	struct remains *r = &e->remains;
+	nsec_t patience = e->config.freeze_deadline;
 
+	/* The next rung of a swap that has failed: the first one saw the threads. */
+	if (e->ended && r->fresh)
+		return;
 	r->n = 0;
 	r->fresh = e->config.keep_remains;
 	if (!e->config.keep_remains || e->ended)
 		return;
+	/* Registers are worth less than the time of a failover. */
+	e->config.freeze_deadline = MIN2(patience, REMAINS_PATIENCE);
 	if (engine_freeze(e) < 0)
 		e->reason[0] = '\0'; /* as a rule because one stands at the fault already */
+	e->config.freeze_deadline = patience;
+	engine_deadline_clear(e);
 	FOREACH_THREAD(e, t)
 	{
 		struct twin_remains_thread *m = &r->threads[r->n];
@@ -100,11 +110,16 @@ void remains_outlive_core(struct twin_engine *e)
 	long pid = 0;
 	int raw;
 
+	/* Others just die, and leave the holder alone. */
+	if (!signal_dumps_core(e->fatal_signal))
+		return;
 	if (!e->config.keep_remains || !e->holder || e->holder_fresh || e->holder_busy ||
 		inject_begin(e, e->holder, &e->holder_regs, false, &in) < 0)
 		return;
-	if (inject_call(&in, SYS_clone, (const uint64_t[6]){flags}, &pid) < 0)
+	if (inject_call(&in, SYS_clone, (const uint64_t[6]){flags}, &pid) < 0) {
+		e->copy_unknown = true;
 		pid = 0;
+	}
 	inject_end(&in);
 	if (pid <= 0 || engine_wait((pid_t)pid, &raw) < 0)
 		return;

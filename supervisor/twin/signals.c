@@ -22,7 +22,7 @@ static bool is_stopping(int sig)
 	return sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
 }
 
-static bool dumps_core(int sig)
+bool signal_dumps_core(int sig)
 {
 	switch (sig) {
 	case SIGQUIT:
@@ -69,7 +69,7 @@ static void report_fatal(struct twin_engine *e, struct thread *t, int sig)
 		.pid = e->pid,
 		.tid = t->tid,
 		.signal = sig,
-		.core = dumps_core(sig)};
+		.core = signal_dumps_core(sig)};
 	struct arch_regs regs;
 	siginfo_t info;
 
@@ -141,7 +141,7 @@ void signals_handle(struct twin_engine *e, struct thread *t, int sig)
 	case CAUGHT:
 		partial_signal(t);
 		restart_before_handler(t);
-		if (dumps_core(sig) && sig != SIGTRAP)
+		if (signal_dumps_core(sig) && sig != SIGTRAP)
 			begin_crash(t, sig);
 		thread_go_on(t, sig);
 		break;
@@ -240,7 +240,7 @@ bool signals_capture(struct twin_engine *e)
 	signals_peek(e);
 	for (unsigned i = 0; i < e->n_pending; i++) {
 		const struct pending_signal *p = &e->pending[i];
-		if (!is_blocked(e, p) && (dumps_core(p->info.si_signo) ||
+		if (!is_blocked(e, p) && (signal_dumps_core(p->info.si_signo) ||
 						 disposition_of(e, p->info.si_signo) == KILLS))
 			return false;
 	}

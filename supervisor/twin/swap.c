@@ -155,10 +155,20 @@ int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 	return finish_reconciling(e, w, ret);
 }
 
-/* The twin is the active now. */
-static void adopt(struct twin_engine *e, unsigned generation, bool in_place)
+/* n_twins: it is not among them any more. */
+static unsigned place_of(const struct twin_engine *e, const struct twin *w)
 {
-	struct twin *w = e->twins[generation];
+	unsigned i = 0;
+
+	while (i < e->n_twins && e->twins[i] != w)
+		i++;
+	return i;
+}
+
+/* The twin is the active now. */
+static void adopt(struct twin_engine *e, struct twin *w, bool in_place)
+{
+	unsigned generation;
 
 	e->ended = false;
 	e->group_stopped = false;
@@ -178,8 +188,11 @@ static void adopt(struct twin_engine *e, unsigned generation, bool in_place)
 	} else if (e->holder) {
 		locked_start(e, w, true);
 	}
-	twin_slot_clear(e, generation);
-	for (unsigned i = generation; i > 0; i--)
+	/* A newer one may have ended meanwhile, and all others have moved up. */
+	generation = place_of(e, w);
+	if (generation < e->n_twins)
+		twin_slot_clear(e, generation);
+	for (unsigned i = MIN2(generation, e->n_twins); i > 0; i--)
 		twin_slot_clear(e, i - 1);
 	if (!in_place && engine_open_proc(e) < 0)
 		e->reason[0] = '\0'; /* the next checkpoint will say what is wrong */
@@ -311,7 +324,8 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	drop_old_events(e);
 	if (r < 0) {
 		/* One that ended by itself has left its place. */
-		if (generation < e->n_twins && e->twins[generation] == w)
+		generation = place_of(e, w);
+		if (generation < e->n_twins)
 			twin_slot_clear(e, generation);
 		return e->reason[0] ? r : engine_fail(e, r, "the swap: %s", strerror(-r));
 	}
@@ -331,7 +345,7 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	if (swap.way == TWIN_WAY_IN_PLACE)
 		inplace_name_children(e, w, &swap);
 	e->in_place_last = swap.way == TWIN_WAY_IN_PLACE;
-	adopt(e, generation, e->in_place_last);
+	adopt(e, w, e->in_place_last);
 	waits_arm(e);
 	handle_deferred(e);
 	*ret = swap;
