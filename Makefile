@@ -182,7 +182,17 @@ check-all:
 	+$(MAKE) --no-print-directory MODE=asan sanitized
 	+$(MAKE) --no-print-directory MODE=ubsan sanitized
 	+$(MAKE) --no-print-directory MODE=$(MODE) test-programs
-	TWINIT_BUILD=$(B) tools/run-tests $(UNIT_TESTS) $(INTEGRATION) $(SOFTWARE_SHORT)
+	TWINIT_BUILD=$(B) TIMEOUT=600 VICTIM_ROUNDS=$(or $(VICTIM_ROUNDS),50) \
+		VICTIM_SWAPS=$(or $(VICTIM_SWAPS),6) \
+		tools/run-tests $(filter-out $(LONG_TESTS),$(UNIT_TESTS)) $(INTEGRATION) $(SOFTWARE_SHORT)
+
+# Each victim frozen 1000 times and swapped 200 times in each way, and every fault point of the
+# engine taken: an hour or so.
+LONG_TESTS = $(B)/tests/unit/test_engine_points
+.PHONY: soak-victims
+soak-victims: check-packages test-programs
+	TIMEOUT=7200 VICTIM_ROUNDS=1000 VICTIM_SWAPS=200 FAULTS_ALL=1 \
+		tools/run-tests $(filter %/test_victims %/test_victims_namespace,$(UNIT_TESTS)) $(LONG_TESTS)
 
 # --- the rest --------------------------------------------------------------------------------
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
