@@ -167,7 +167,9 @@ software-all: all
 INTEGRATION := $(sort $(wildcard tests/integration/*.sh tests/integration/*.py)) tests/ros/graph_test
 # Sanitizers cannot follow what is injected into another process, nor a fork at its will.
 injected = $(strip $(foreach p,/test_victims /test_engine /test_ids /test_no_allocation,$(findstring $(p),$(1))))
-SANITIZED := $(foreach t,$(UNIT_TESTS),$(if $(call injected,$(t)),,$(t)))
+# What takes minutes, or loads the machine on purpose: not part of make check but of soak-victims.
+LONG := test_engine_points test_ids test_keeper_probes test_keeper_prober
+SANITIZED := $(foreach t,$(filter-out $(LONG:%=$(B)/tests/unit/%),$(UNIT_TESTS)),$(if $(call injected,$(t)),,$(t)))
 .PHONY: unit sanitized integration test-programs check-all
 test-programs: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS) $(ROS_NODES)
 unit: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS)
@@ -188,7 +190,7 @@ check-all:
 
 # Each victim frozen 1000 times and swapped 200 times in each way, and every fault point of the
 # engine taken: an hour or so.
-LONG_TESTS = $(B)/tests/unit/test_engine_points
+LONG_TESTS = $(addprefix $(B)/tests/unit/,$(LONG))
 .PHONY: soak-victims
 soak-victims: check-packages test-programs
 	TIMEOUT=7200 VICTIM_ROUNDS=1000 VICTIM_SWAPS=200 FAULTS_ALL=1 \
