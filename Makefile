@@ -174,6 +174,12 @@ SANITIZED := $(foreach t,$(filter-out $(LONG:%=$(B)/tests/unit/%),$(UNIT_TESTS))
 test-programs: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS) $(ROS_NODES)
 unit: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS)
 	tools/run-tests $(UNIT_TESTS)
+# An hour or more: each victim frozen 1000 times and swapped 200 times a way, each fault at each
+# path of the engine, and 10,000 random crashes.
+soak-victims: all $(UNIT_TESTS) $(VICTIMS) $(B)/tools/bench/restore
+	VICTIM_ROUNDS=1000 VICTIM_SWAPS=200 FAULTS_ALL=1 TIMEOUT=14400 tools/run-tests \
+		$(B)/tests/unit/test_victims $(B)/tests/unit/test_engine_points
+	$(B)/tools/bench/restore --crashes=10000
 sanitized: all $(SANITIZED) $(HELPERS)
 	tools/run-tests $(SANITIZED)
 integration: test-programs

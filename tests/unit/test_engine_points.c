@@ -359,13 +359,22 @@ static bool makes_sense(const struct path *p, enum act act)
 	}
 }
 
+static bool chosen(const struct scenario *s, enum act act)
+{
+	bool many = strcmp(s->victim, "sixteen_threads") == 0 || s->churns;
+	unsigned one_in = (act == ACT_REFUSE ? 1 : 4) * (many ? 4 : 1);
+
+	return victim_random(&random_state) % one_in == 0;
+}
+
 static bool try_path(const struct scenario *s, struct path *p, bool all)
 {
 	for (enum act act = 0; act < ACTS; act++) {
 		if (!makes_sense(p, act))
 			continue;
-		/* Of refusals none is left out; of the rest one in four. */
-		if (!all && act != ACT_REFUSE && victim_random(&random_state) % 4 != 0)
+		/* Of refusals none is left out, of the rest one in four; with many threads, where
+		 * each run takes its time, fewer. */
+		if (!all && !chosen(s, act))
 			continue;
 		if (!one_run(s, p, 1, act))
 			return false;
