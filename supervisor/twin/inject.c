@@ -29,6 +29,15 @@ int inject_mask_all(pid_t tid, uint64_t *ret_old)
 	return ptrace(PTRACE_SETSIGMASK, tid, sizeof(all), &all) < 0 ? -errno : 0;
 }
 
+static bool is_helper(const struct twin_engine *e, pid_t tid)
+{
+	bool is = tid == e->holder;
+
+	for (unsigned i = 0; i < ELEMENTSOF(e->twins); i++)
+		is |= tid == e->twins[i]->pid;
+	return is;
+}
+
 /*
  * regs: what the task's registers are now. With restore set, they and the mask are put back at
  * the end. The task is brought to our CPU: waking it there costs 2 us, on an idle one 50 to 75.
@@ -40,6 +49,9 @@ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	int cpu = sched_getcpu(), r;
 
 	*ret = (struct injection){.e = e, .tid = tid, .saved = *regs, .restore = restore};
+	/* A helper has no class of its own to get back, and runs but when it is waited for. */
+	if (is_helper(e, tid))
+		schedule_boost(tid);
 	r = inject_mask_all(tid, &ret->saved_mask);
 	if (r < 0) {
 		ret->restore = false; /* the mask is not known */
@@ -94,19 +106,25 @@ static void reap_killed_threads(struct twin_engine *e)
 	} while (again);
 }
 
+/* A helper of ours that does not come to its next instruction for so long is given up: the guard of
+ * a node may not wait for ever for a task that is starved of its processor. */
+#define HELPER_PATIENCE 2000000000ULL
+
 static pid_t wait_for_step(const struct injection *in, int *ret_raw)
 {
-	bool main_thread = in->tid == in->e->pid;
+	bool main_thread = in->tid == in->e->pid, helper = is_helper(in->e, in->tid);
 	pid_t r;
 
-	if (main_thread)
-		engine_deadline_set(in->e, KILLED_LOOK);
+	if (main_thread || helper)
+		engine_deadline_set(in->e, main_thread ? KILLED_LOOK : HELPER_PATIENCE);
 	while ((r = engine_wait(in->tid, ret_raw)) == -ETIMEDOUT && main_thread) {
 		reap_killed_threads(in->e);
 		engine_deadline_set(in->e, KILLED_LOOK);
 	}
-	if (main_thread)
+	if (main_thread || helper)
 		engine_deadline_clear(in->e);
+	if (r == -ETIMEDOUT && helper)
+		kill(in->tid, SIGKILL); /* its end is told as that of any */
 	return r;
 }
 

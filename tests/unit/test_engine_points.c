@@ -107,6 +107,7 @@ static void on_alarm(int sig)
 		(void)!write(2, name, strlen(name));
 		(void)!write(2, "\n", 1);
 	}
+	(void)!system("ps -eLo pid,tid,ppid,cls,rtprio,pri,stat,psr,wchan:20,comm");
 	kill_children();
 	_exit(1);
 }
