@@ -393,12 +393,14 @@ static int look_at_mappings(struct twin_engine *e, bool *ret_scanned)
 	const struct locked_memory known = e->locked;
 	int r;
 
-	*ret_scanned = must_scan(e);
+	*ret_scanned = e->scan_failed || must_scan(e);
 	if (!*ret_scanned)
 		return 0;
 	r = mappings_scan(e->pid, &e->wiped, &e->locked, &e->unfit_mapping);
 	if (e->holder_busy)
 		e->locked = known;
+	/* What is known of them by now is half of it. */
+	e->scan_failed = r < 0;
 	if (r < 0)
 		return engine_fail(e, -EBUSY, "its mappings cannot be read");
 	return e->unfit_mapping ? engine_fail(e, -ENOTSUP, "%s", e->unfit_mapping) : 0;

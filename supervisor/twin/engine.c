@@ -379,13 +379,13 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 		e->group_stopped = true;
 		break;
 	case WAIT_INTERRUPT_STOP:
-		if (e->group_stopped && t->tid == e->pid) {
+		restart_mend_stopped(e, t, t->group_stopped);
+		t->group_stopped = false;
+		if (e->group_stopped && !threads_any_stopped(e)) {
 			e->group_stopped = false;
 			engine_push_event(e,
 				&(struct twin_event){.type = TWIN_EVENT_CONTINUED, .pid = e->pid});
 		}
-		restart_mend_stopped(e, t, t->group_stopped);
-		t->group_stopped = false;
 		thread_go_on(t, 0);
 		waits_arm(e);
 		break;

@@ -250,6 +250,7 @@ struct twin_engine {
 	unsigned n_pending;
 	bool pending_incomplete;
 	bool filtered;     /* it has a seccomp filter */
+	bool scan_failed;  /* the last look at its mappings */
 	bool copy_unknown; /* a copy may have been made whose pid was not learnt */
 	bool copying;      /* its main thread has the options of copies */
 	unsigned zombie_looks;
@@ -319,6 +320,9 @@ struct thread *thread_add(struct twin_engine *e, pid_t tid);
 void thread_remove(struct twin_engine *e, struct thread *t);
 void threads_clear(struct twin_engine *e);
 void threads_sort(struct twin_engine *e); /* by tid; at a checkpoint */
+/* Each thread tells its stop and the end of it in its own time: the main thread may go on before
+ * another has told that it was stopped. */
+bool threads_any_stopped(struct twin_engine *e);
 void thread_go_on(struct thread *t, int sig);
 _must_check_ int threads_reserve(struct twin_engine *e, size_t n);
 #define FOREACH_THREAD(e, t)                                                                       \

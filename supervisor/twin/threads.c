@@ -103,6 +103,16 @@ void threads_clear(struct twin_engine *e)
 		thread_remove(e, e->threads[0]);
 }
 
+bool threads_any_stopped(struct twin_engine *e)
+{
+	FOREACH_THREAD(e, t)
+	{
+		if (t->group_stopped)
+			return true;
+	}
+	return false;
+}
+
 void thread_go_on(struct thread *t, int sig)
 {
 	t->stopped = t->second_fatal = t->settled = false;

@@ -67,7 +67,10 @@ static int checkpoint(void)
 static int swap(void)
 {
 	struct twin_swap sw;
-	int r = twin_swap(run.e, 0, &sw);
+	int r;
+
+	atomic_fetch_add(&run.shared->swaps, 1);
+	r = twin_swap(run.e, 0, &sw);
 
 	run.end = (struct twin_event){0};
 	if (r == 0 && sw.lost[0])
@@ -79,16 +82,24 @@ static int swap(void)
 
 static const struct scenario scenarios[] = {
 	{"a checkpoint", "one_thread", nothing, checkpoint, .swaps = false},
-	{"a checkpoint", "sixteen_threads", nothing, checkpoint, .swaps = false},
+	{"a checkpoint", "mutex_kinds", nothing, checkpoint, .swaps = false},
 	{"a checkpoint", "thread_churn", nothing, checkpoint, .swaps = false, .churns = true},
 	{"a swap on request", "one_thread", nothing, swap, .swaps = true},
-	{"a swap on request", "sixteen_threads", nothing, swap, .swaps = true},
+	{"a swap on request", "mutex_kinds", nothing, swap, .swaps = true},
 	{"a swap after a fatal signal", "one_thread", strike, swap, .swaps = true},
-	{"a swap after SIGKILL", "sixteen_threads", slay, swap, .swaps = true},
+	{"a swap after SIGKILL", "mutex_kinds", slay, swap, .swaps = true},
 	{"a swap after an exit", "one_thread", ask_to_exit, swap, .swaps = true},
 	{"a swap on request", "user_nobody", nothing, swap, .swaps = true},
 	{"a checkpoint", "seccomp", nothing, checkpoint, .swaps = false},
 	{"a swap on request", "seccomp", nothing, swap, .swaps = true},
+	{"a checkpoint", "files", nothing, checkpoint, .swaps = false, .churns = true},
+	{"a swap on request", "files", nothing, swap, .swaps = true, .churns = true},
+	{"a checkpoint", "process_timers", nothing, checkpoint, .swaps = false, .churns = true},
+	{"a swap on request", "process_timers", nothing, swap, .swaps = true, .churns = true},
+	{"a checkpoint", "locked_memory", nothing, checkpoint, .swaps = false, .churns = true},
+	{"a swap on request", "file_locks", nothing, swap, .swaps = true, .churns = true},
+	{"a checkpoint", "session", nothing, checkpoint, .swaps = false, .churns = true},
+	{"a swap on request", "session", nothing, swap, .swaps = true, .churns = true},
 };
 
 /* --- afterwards ----------------------------------------------------------------------------- */
@@ -216,8 +227,6 @@ static bool begin_anew(const char *name)
 /* The node is well, and what follows works as if nothing had happened. */
 static bool proves_well(const struct scenario *s, bool may_lose)
 {
-	if (atomic_load(&run.shared->failed))
-		return FAIL("%s", run.shared->message);
 	if (lost[0]) {
 		/* It runs without what was named; the next is to have all of it again. */
 		losses++;
@@ -225,6 +234,8 @@ static bool proves_well(const struct scenario *s, bool may_lose)
 		run_take_away(&run);
 		return (may_lose || FAIL("it lost %s", lost)) && begin_anew(s->victim);
 	}
+	if (atomic_load(&run.shared->failed))
+		return FAIL("%s", run.shared->message);
 	if (!fill_generations() || !looks_as_before(s))
 		return false;
 	hook.n_options = 0;
@@ -362,7 +373,7 @@ static bool makes_sense(const struct path *p, enum act act)
 
 static bool chosen(const struct scenario *s, enum act act)
 {
-	bool many = strcmp(s->victim, "sixteen_threads") == 0 || s->churns;
+	bool many = strcmp(s->victim, "mutex_kinds") == 0 || s->churns;
 	unsigned one_in = (act == ACT_REFUSE ? 1 : 4) * (many ? 4 : 1);
 
 	return victim_random(&random_state) % one_in == 0;
