@@ -174,12 +174,6 @@ SANITIZED := $(foreach t,$(filter-out $(LONG:%=$(B)/tests/unit/%),$(UNIT_TESTS))
 test-programs: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS) $(ROS_NODES)
 unit: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS)
 	tools/run-tests $(UNIT_TESTS)
-# An hour or more: each victim frozen 1000 times and swapped 200 times a way, each fault at each
-# path of the engine, and 10,000 random crashes.
-soak-victims: all $(UNIT_TESTS) $(VICTIMS) $(B)/tools/bench/restore
-	VICTIM_ROUNDS=1000 VICTIM_SWAPS=200 FAULTS_ALL=1 TIMEOUT=14400 tools/run-tests \
-		$(B)/tests/unit/test_victims $(B)/tests/unit/test_engine_points
-	$(B)/tools/bench/restore --crashes=10000
 sanitized: all $(SANITIZED) $(HELPERS)
 	tools/run-tests $(SANITIZED)
 integration: test-programs
@@ -198,9 +192,10 @@ check-all:
 # engine taken: an hour or so.
 LONG_TESTS = $(addprefix $(B)/tests/unit/,$(LONG))
 .PHONY: soak-victims
-soak-victims: check-packages test-programs
+soak-victims: check-packages test-programs $(B)/tools/bench/restore
 	TIMEOUT=7200 VICTIM_ROUNDS=1000 VICTIM_SWAPS=200 FAULTS_ALL=1 \
 		tools/run-tests $(filter %/test_victims %/test_victims_namespace,$(UNIT_TESTS)) $(LONG_TESTS)
+	$(B)/tools/bench/restore --crashes=10000
 
 # --- the rest --------------------------------------------------------------------------------
 C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)

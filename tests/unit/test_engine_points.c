@@ -93,7 +93,6 @@ static const struct scenario scenarios[] = {
 	{"a checkpoint", "seccomp", nothing, checkpoint, .swaps = false},
 	{"a swap on request", "seccomp", nothing, swap, .swaps = true},
 	{"a checkpoint", "files", nothing, checkpoint, .swaps = false, .churns = true},
-	{"a swap on request", "files", nothing, swap, .swaps = true, .churns = true},
 	{"a checkpoint", "process_timers", nothing, checkpoint, .swaps = false, .churns = true},
 	{"a swap on request", "process_timers", nothing, swap, .swaps = true, .churns = true},
 	{"a checkpoint", "locked_memory", nothing, checkpoint, .swaps = false, .churns = true},

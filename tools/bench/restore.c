@@ -365,7 +365,7 @@ int main(int argc, char **argv)
 	sigaddset(&blocked, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (!b.argv[0]) {
+	if (!b.argv || !b.argv[0]) {
 		stress[0] = stress_program();
 		b.argv = stress;
 		b.memfd = memfd_create("victim", 0);
