@@ -188,8 +188,8 @@ check-all:
 		VICTIM_SWAPS=$(or $(VICTIM_SWAPS),6) \
 		tools/run-tests $(filter-out $(LONG_TESTS),$(UNIT_TESTS)) $(INTEGRATION) $(SOFTWARE_SHORT)
 
-# Each victim frozen 1000 times and swapped 200 times in each way, and every fault point of the
-# engine taken: an hour or so.
+# Each victim frozen 1000 times and swapped 200 times in each way, every fault point of the engine
+# taken, and 10,000 random crashes of the stress program: an hour or so.
 LONG_TESTS = $(addprefix $(B)/tests/unit/,$(LONG))
 .PHONY: soak-victims
 soak-victims: check-packages test-programs $(B)/tools/bench/restore
