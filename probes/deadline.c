@@ -15,6 +15,7 @@ static void start(struct probe *p, _unused_ usec_t now)
 	struct deadline *d = of_probe(p);
 
 	d->open = d->too_early = d->too_late = false;
+	p->judged = 0;
 	p->notice = d->settings->max_time;
 }
 
@@ -30,6 +31,7 @@ static void arrive(struct deadline *d, usec_t at)
 	} else if (at > d->until) {
 		/* Nobody has asked in time, and yet it was late. */
 		d->too_late = true;
+		d->probe.judged = d->from;
 	} else {
 		probe_spoke(&d->probe, at);
 	}
@@ -82,6 +84,7 @@ static void excuse(struct probe *p, usec_t now, usec_t by)
 	if (d->open)
 		d->until = usec_after(now, by);
 	d->too_late = false; /* it has come: nothing is awaited any more */
+	p->judged = 0;
 }
 
 static void describe(const struct probe *p, usec_t now, char *ret, size_t size)

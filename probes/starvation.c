@@ -222,6 +222,7 @@ static const char *const names[_STARVATION_MAX] = {
 	[STARVATION_FROZEN] = "was held for a checkpoint",
 	[STARVATION_SUSPENDED] = "was suspended with the machine",
 	[STARVATION_PRESSURE] = "ran on a machine under pressure",
+	[STARVATION_WATCHER] = "was watched by a keeper that was not let run",
 };
 
 const char *starvation_to_string(enum starvation s)
@@ -277,6 +278,6 @@ enum starvation starvation_judge(const struct starvation_look *from,
 	factor = (unsigned)MIN2(time / MAX2(time - denied, 1), STARVATION_EXTENSIONS_MAX);
 	*ret_extension = period > USEC_INFINITY / STARVATION_EXTENSIONS_MAX
 				 ? USEC_INFINITY
-				 : period * MAX2(factor, 1u);
+				 : period * MAX2(factor, STARVATION_EXTENSIONS_MIN);
 	return s;
 }

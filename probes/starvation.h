@@ -18,7 +18,8 @@
  *
  * A deadlock has none of these, and gets no excuse even under overload. An endless loop on a busy
  * machine looks like a node that starves; that is why an excuse holds once, and for a bounded
- * time: for as long as the node would take at the pace at which it was let run, 32 times at most.
+ * time: for as long as the node would take at the pace at which it was let run, 8 to 32 times its
+ * own.
  *
  * A look costs some 10 us a thread and takes the first STARVATION_THREADS of them; it allocates
  * nothing and waits for nobody. PSI is not for real-time callers: reading it takes a lock that an
@@ -33,7 +34,8 @@
 #include "config/macro.h"
 
 #define STARVATION_THREADS 64u
-#define STARVATION_SHARE 4u /* an excuse: a quarter of the time */
+#define STARVATION_SHARE 4u          /* an excuse: a quarter of the time */
+#define STARVATION_EXTENSIONS_MIN 8u /* what half a silence shows of the load is a rough guess */
 #define STARVATION_EXTENSIONS_MAX 32u
 
 struct starvation_watch {
@@ -70,6 +72,7 @@ enum starvation {
 	STARVATION_FROZEN,
 	STARVATION_SUSPENDED,
 	STARVATION_PRESSURE,
+	STARVATION_WATCHER, /* said by who looks: it was not there itself */
 	_STARVATION_MAX
 };
 const char *starvation_to_string(enum starvation s); /* "waited for a processor" ... */

@@ -79,18 +79,26 @@ static bool excuse(struct keeper *k, struct hosted_probe *h, usec_t now)
 {
 	struct probe *p = &h->probe;
 	usec_t by = 0, since = p->judged ? p->judged : p->since;
-	enum starvation s;
+	enum starvation s = STARVATION_NONE;
 
-	if (!p->ops->excuse || p->notice == 0 || h->excused || h->base.at < since)
+	if (!p->ops->excuse || p->notice == 0 || h->excused)
 		return false;
-	s = starvation_judge(&h->base, look(k), now - since, &by);
+	if (h->base.at >= since)
+		s = starvation_judge(&h->base, look(k), now - since, &by);
+	else if (k->probes.late >= (now - since) / STARVATION_SHARE) {
+		/* Nobody was there to look: where a keeper is not let run, who is? It is looked at
+		 * now, and its own excuse is still to come. */
+		h->base = *look(k);
+		s = STARVATION_WATCHER;
+		by = now - since;
+	}
 	if (s == STARVATION_NONE)
 		return false;
 	p->ops->describe(p, now, h->why, sizeof(h->why) - 80);
 	snprintf(h->why + strlen(h->why), 80, ", but it %s: %llu ms more", starvation_to_string(s),
 		(unsigned long long)(by / USEC_PER_MSEC));
 	p->ops->excuse(p, now, by);
-	h->excused = true;
+	h->excused = s != STARVATION_WATCHER;
 	h->excused_good = p->last_good;
 	k->probes.n_starved++;
 	tell(k, h, STAGE_STARVED);
@@ -219,6 +227,8 @@ void probes_judge(struct keeper *k)
 
 	ev_timer_stop(k->loop, &p->timer);
 	p->news = false;
+	p->late = p->planned && now > p->planned ? now - p->planned : 0;
+	p->planned = 0;
 	if (!p->on || k->state != NODE_RUNNING || k->arm.stopped)
 		return;
 	p->look.at = 0;
@@ -232,6 +242,7 @@ void probes_judge(struct keeper *k)
 	}
 	if (next == USEC_INFINITY)
 		return;
+	p->planned = next;
 	now = now_usec();
 	ev_now_update(k->loop);
 	ev_timer_set(&p->timer, (double)(next > now ? next - now : 0) / USEC_PER_SEC, 0.);
@@ -350,6 +361,7 @@ void probes_start(struct keeper *k, usec_t since)
 	}
 	/* A period that is over by now would end the node in the middle of the caller's work,
 	 * who would then arm what is going down. */
+	p->planned = 0;
 	starvation_close(&p->starvation); /* a twin is another process of the same number */
 	ev_timer_stop(k->loop, &p->timer);
 	ev_timer_set(&p->timer, 0., 0.);

@@ -57,7 +57,9 @@ struct probe_host {
 	struct starvation_watch starvation;
 	struct starvation_look look; /* of this round of judging; .at 0: none yet */
 	unsigned n_starved;
-	bool news; /* something came that may bring the next moment nearer */
+	usec_t planned; /* when to judge again; 0: not */
+	usec_t late;    /* by how much this round of judging is after it */
+	bool news;      /* something came that may bring the next moment nearer */
 };
 
 _must_check_ int probes_init(struct keeper *k);

@@ -166,10 +166,13 @@ static void test_deadline_too_early_and_too_late(_unused_ void **state)
 	/* came before anybody looked, and was late all the same */
 	probe_start(&d.probe, 3000);
 	mark(&d.probe, 3000, "a");
-	mark(&d.probe, 3501, "b");
+	mark(&d.probe, 3501, "b a");
 	VERDICT(&d, 3502, PROBE_FAILED);
+	assert_int_equal(d.probe.judged, 3000); /* and not what has begun since */
 	d.probe.ops->excuse(&d.probe, 3502, 1000);
-	VERDICT(&d, 9999, PROBE_ALIVE);
+	VERDICT(&d, 4502, PROBE_ALIVE);
+	VERDICT(&d, 4503, PROBE_FAILED);
+	assert_int_equal(d.probe.judged, 0);
 }
 
 static void test_deadline_from_mark_to_mark(_unused_ void **state)

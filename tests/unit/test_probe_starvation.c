@@ -41,10 +41,10 @@ static void test_judgement(_unused_ void **state)
 		judge((struct starvation_look){.run_delay = 240000000}, &more), STARVATION_NONE);
 	assert_int_equal(judge((struct starvation_look){.run_delay = 250000000}, &more),
 		STARVATION_RUN_DELAY);
-	assert_int_equal(more, 2 * SECOND);
+	assert_int_equal(more, 2 * SECOND * STARVATION_EXTENSIONS_MIN);
 	/* it gets as much more as it was slower */
-	(void)judge((struct starvation_look){.run_delay = 800000000}, &more);
-	assert_int_equal(more, 2 * SECOND * 5);
+	(void)judge((struct starvation_look){.run_delay = 950000000}, &more);
+	assert_int_equal(more, 2 * SECOND * 20);
 	(void)judge((struct starvation_look){.run_delay = 99000000000}, &more);
 	assert_int_equal(more, 2 * SECOND * STARVATION_EXTENSIONS_MAX);
 	/* waits still, so that the kernel has not counted it yet */
