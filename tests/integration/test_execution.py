@@ -215,17 +215,22 @@ class Notify(Case):
         self.assertEqual(self.bus.get("n", "Result"), "protocol")
 
     def test_strangers_are_not_heard(self):
-        """READY=1 of another user's process."""
-        self.boot({"n": unit(script("counter.py", f"unix:{self.path('s')}"), Type="notify")},
-                  "--log-level=debug")
+        """READY=1 of a process of another user, and of one of root's that is not the node's."""
+        address = f"unix:{self.path('s')}"
+        self.boot({"n": unit(script("counter.py", address), Type="notify")}, "--log-level=debug")
         self.main_pid("n")
         say = ("import socket, sys; socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto("
-               "sys.argv[1].encode(), '/run/twinit/notify/n.sock')")
-        r = self.tw.run(PYTHON, "-c", say, "READY=1", user=NOBODY.pw_uid)
-        self.assertEqual((r.returncode, r.stderr), (0, ""))
-        # Messages stay in order: when this one is there, the other has been judged.
-        self.tw.run(PYTHON, "-c", say, "STATUS=by root")
-        self.bus.wait("n", "StatusText", "by root")
+               "sys.argv[1].encode(), '/run/twinit/notify/n.sock'); sys.stdin.read()")
+        # They stay until they have been judged: who has gone is judged by his user alone.
+        for user in (NOBODY.pw_uid, None):
+            since = self.tw.mark()
+            p = self.tw.spawn(PYTHON, "-c", say, "READY=1", user=user, stdin=subprocess.PIPE)
+            self.tw.said("notification of process [0-9]+ refused", since)
+            p.stdin.close()
+            self.assertEqual(p.wait(), 0)
+        # Messages stay in order: when this one is there, the others have been judged.
+        self.client(address).ask("notify STATUS=by the node")
+        self.bus.wait("n", "StatusText", "by the node")
         self.assertEqual(self.bus.get("n", "ActiveState"), "activating")
 
     def test_no_watchdog_pid_and_the_interval(self):

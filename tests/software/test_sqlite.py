@@ -60,10 +60,10 @@ class TestSqlite(Software):
         self.assertEqual(self.read("work/result"), expected)
 
     def test_rollback_journal(self):
-        self.check_file("delete", several(2500, 30000))
+        self.check_file("delete", several(4000, 30000))
 
     def test_write_ahead_log(self):
-        self.check_file("wal", several(2500, 30000))
+        self.check_file("wal", several(4000, 30000))
 
     def test_swaps_in_memory(self):
         expected = self.prepare(":memory:", "memory", several(12000, 30000))

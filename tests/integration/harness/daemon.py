@@ -116,7 +116,8 @@ class Twinit:
                               capture_output=True, timeout=limit, check=False)
 
     def spawn(self, *argv, user=None, **kw):
-        return subprocess.Popen(self._enter(argv, user), stdin=subprocess.DEVNULL, text=True, **kw)
+        kw.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(self._enter(argv, user), text=True, **kw)
 
     def socket(self, family):
         """A socket that belongs to twinit's network namespace."""

@@ -7,7 +7,7 @@ A SIGHUP counts as one.
 
 ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
 env NAME, children (how many have come and gone), event (the next datagram of $TWINIT_EVENT_FD, its
-lines parted by blanks), exit STATUS, signal NUMBER, exec, and hang (which
+lines parted by blanks), notify TEXT, exit STATUS, signal NUMBER, exec, and hang (which
 never answers, and sends no WATCHDOG=1 any more).
 """
 import os
@@ -48,6 +48,9 @@ def answer(words):
     if words[0] == "event":
         with socket.socket(fileno=os.dup(int(os.environ["TWINIT_EVENT_FD"]))) as s:
             return s.recv(1000).decode().replace("\n", " ")
+    if words[0] == "notify":
+        notify(" ".join(words[1:]))
+        return "sent"
     if words[0] == "hang":
         threading.Event().wait()
     if words[0] == "exit":
