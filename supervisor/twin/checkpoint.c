@@ -18,6 +18,7 @@
 
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/generations.h"
+#include "supervisor/twin/ghosts.h"
 #include "supervisor/twin/procfs.h"
 
 /*
@@ -36,6 +37,7 @@ void twin_slot_clear(struct twin_engine *e, unsigned generation)
 	closep(&w->pidfd);
 	closep(&w->fd_dir);
 	closep(&w->oom_fd);
+	ghosts_forget(&w->in_place);
 	w->pidfd = w->fd_dir = w->oom_fd = -1;
 	w->pid = 0;
 	w->lost[0] = '\0';
@@ -262,6 +264,11 @@ static int in_the_freeze(
 		return engine_fail(e, -EBUSY, "the handler of a crash is running");
 	if (!signals_capture(e))
 		return engine_fail(e, -EAGAIN, "a fatal signal is on its way");
+	/* Some of them may have ended, and others begun, a moment later. */
+	if (e->had_children) {
+		w->in_place.n_children = state_children(e, w->in_place.children, INPLACE_CHILDREN);
+		ghosts_hold(e->n_twins ? &e->twins[0]->in_place : NULL, &w->in_place);
+	}
 	return copy(e, w, leader, ret);
 }
 
@@ -485,6 +492,10 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		return r;
 	w->pid = 0;
 	w->lost[0] = '\0';
+	if (!e->had_children) {
+		pid_t any;
+		e->had_children = state_children(e, &any, 1) > 0;
+	}
 	steer_look(&e->steering);
 	cp.at = now_nsec();
 	r = engine_freeze(e);

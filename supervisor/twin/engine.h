@@ -292,6 +292,7 @@ struct twin_engine {
 	uint64_t repair_data_at;
 	struct inplace *in_place;
 	bool in_place_last; /* that was the last swap, and no checkpoint since */
+	bool had_children;  /* at some checkpoint; then they are listed within the freeze */
 	char in_place_failed[TWIN_REASON_MAX];
 	struct descendant descendants[DESCENDANTS_MAX]; /* of the swap under way (children.c) */
 	unsigned n_descendants;

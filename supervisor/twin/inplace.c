@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
+#include "supervisor/twin/ghosts.h"
 #include "supervisor/twin/pages.h"
 #include "supervisor/twin/procfs.h"
 
@@ -60,6 +61,7 @@ void inplace_free(struct inplace *p)
 
 void inplace_twin_free(struct inplace_twin *t)
 {
+	ghosts_forget(t);
 	layout_free(&t->layout);
 }
 
@@ -161,6 +163,10 @@ void inplace_record(struct twin_engine *e, struct twin *w)
 	struct inplace_twin *t = &w->in_place;
 
 	t->why_not = NULL;
+	if (!e->had_children)
+		t->n_children = state_children(e, t->children, INPLACE_CHILDREN);
+	e->had_children |= t->n_children > 0;
+	ghosts_record(e->n_twins ? &e->twins[0]->in_place : NULL, t);
 	state_record(e, w);
 	if (record_layout(e, w) < 0)
 		t->why_not = "its mappings could not be read";
@@ -419,30 +425,7 @@ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 		know_new_threads(e, w);
 		return fail(e, r, "its state");
 	}
+	ghosts_raise(e, w, ret); /* it has the threads' lists of children read */
 	threads_clear(e);
 	return 0;
-}
-
-/* --- afterwards ----------------------------------------------------------------------------- */
-
-static bool contains(const pid_t *list, unsigned n, pid_t pid)
-{
-	for (unsigned i = 0; i < n; i++)
-		if (list[i] == pid)
-			return true;
-	return false;
-}
-
-void inplace_name_children(struct twin_engine *e, const struct twin *w, struct twin_swap *ret)
-{
-	const struct inplace_twin *t = &w->in_place;
-	pid_t now[INPLACE_CHILDREN];
-	unsigned n = state_children(e, now, INPLACE_CHILDREN);
-
-	for (unsigned i = 0; i < t->n_children; i++)
-		if (!contains(now, n, t->children[i]))
-			swap_note_loss(ret, "child %d (waited for since)", t->children[i]);
-	for (unsigned i = 0; i < n; i++)
-		if (!contains(t->children, t->n_children, now[i]))
-			swap_note_loss(ret, "child %d is unknown to it (started since)", now[i]);
 }

@@ -61,7 +61,7 @@ struct inplace_area {
 
 #define INPLACE_CHILDREN 128
 #define INPLACE_NAMESPACES 8
-/* Recorded at each checkpoint, outside the freeze. */
+/* Recorded at each checkpoint, outside the freeze, but for the children of one that has some. */
 struct inplace_twin {
 	bool fit; /* else no rollback in place; why_not says it */
 	const char *why_not;
@@ -75,8 +75,10 @@ struct inplace_twin {
 	unsigned umask;
 	uint64_t namespaces[INPLACE_NAMESPACES], cwd[2], root[2];
 	uint64_t faults; /* minor ones of the active so far */
-	pid_t children[INPLACE_CHILDREN];
+	pid_t children[INPLACE_CHILDREN], child_groups[INPLACE_CHILDREN];
 	unsigned n_children;
+	int child_fds[INPLACE_CHILDREN]; /* pidfds (ghosts.h) */
+	unsigned n_child_fds;
 	bool pid_in_use; /* as group or session of others: there is no other way than this */
 };
 
@@ -101,8 +103,6 @@ const char *inplace_impossible(struct twin_engine *e, const struct twin *w);
 nsec_t inplace_estimate(struct twin_engine *e, const struct twin *w);
 /* Up to the point where all threads stand ready to be let go (rebuild_let_go()). */
 _must_check_ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret);
-/* When it runs again: children born or waited for since the checkpoint are named in ret->lost. */
-void inplace_name_children(struct twin_engine *e, const struct twin *w, struct twin_swap *ret);
 
 /* swap.c: the calls that bring descriptors and streams back, written into the twin's scratch. */
 _must_check_ int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret);

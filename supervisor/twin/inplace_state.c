@@ -102,7 +102,6 @@ void state_record(struct twin_engine *e, struct twin *w)
 	t->session = getsid(e->pid);
 	t->group = getpgid(e->pid);
 	t->faults = state_faults(e);
-	t->n_children = state_children(e, t->children, INPLACE_CHILDREN);
 	if (proc_read(text, sizeof(text), "%d/status", w->pid) > 0 &&
 		proc_field(text, "Umask", 8, &mask) == 0)
 		t->identity = hash_identity(text);

@@ -342,8 +342,6 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	if (w->schedules_lost)
 		swap_note_loss(&swap, "the scheduling of some threads");
 	swap.latency = now_nsec() - swap.begun;
-	if (swap.way == TWIN_WAY_IN_PLACE)
-		inplace_name_children(e, w, &swap);
 	e->in_place_last = swap.way == TWIN_WAY_IN_PLACE;
 	adopt(e, w, e->in_place_last);
 	waits_arm(e);

@@ -63,6 +63,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "pending"},
 	{.name = "scramble", .flags = CHURN},
 	{.name = "shell", .flags = STANDS},
+	{.name = "reaps", .flags = STANDS},
 	{.name = "locked_memory", .not_in_place = "no task to work with"},
 	{.name = "locked_all", .flags = NOT_INSIDE, .not_in_place = "no task to work with"},
 	{.name = "kernel_state", .flags = NOT_INSIDE},
