@@ -81,7 +81,7 @@ void namespace_let_go(struct twin_engine *e, struct twin *w)
 	rebuild_oom_score(w);
 	(void)ptrace(PTRACE_SETOPTIONS, w->nest.leader, NULL, ACTIVE_OPTIONS);
 	for (unsigned i = 0; i < w->n_threads; i++)
-		(void)ptrace(w->threads[i].partial.kind ? PTRACE_SYSCALL : PTRACE_CONT,
+		(void)ptrace(partial_is_watched(&w->threads[i]) ? PTRACE_SYSCALL : PTRACE_CONT,
 			w->threads[i].host, NULL, NULL);
 	leave_old(e);
 	for (unsigned i = 0; i < w->n_threads; i++) {

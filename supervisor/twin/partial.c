@@ -236,13 +236,24 @@ int partial_at_swap(struct twin_engine *e, struct twin *w, struct twin_thread *t
 	r = advance_offset(e, w, p, in_place);
 	if (r < 0)
 		return r;
-	if (p->done >= p->total || !pieces_next(e, w->pid, p, ret))
-		finish(p, ret);
+	p->finished = p->done >= p->total || !pieces_next(e, w->pid, p, ret);
+	if (p->finished) {
+		struct partial_call over = *p; /* the twin's own is needed if this way fails */
+		finish(&over, ret);
+	}
 	return 1;
+}
+
+bool partial_is_watched(const struct twin_thread *tt)
+{
+	return tt->partial.kind && !tt->partial.finished;
 }
 
 void partial_adopt(struct twin_engine *e, struct thread *t, const struct twin_thread *tt)
 {
 	t->partial = tt->partial;
+	if (!partial_is_watched(tt))
+		t->partial.kind = PARTIAL_NONE;
+	t->partial.finished = false;
 	t->partial.serial = ++e->partials;
 }

@@ -48,6 +48,7 @@ struct partial_call {
 	uint64_t done, total, done_then; /* then: at the checkpoint */
 	int64_t offset_then;
 	bool offset_known;
+	bool finished;         /* a twin's: nothing was left to be moved at the swap */
 	struct arch_regs regs; /* where it was broken */
 };
 
@@ -65,9 +66,12 @@ void partial_signal(struct thread *t);
 void partial_for_twin(const struct thread *t, struct twin_thread *tt);
 /* The active is about to be killed: how far has it got? */
 void partial_before_end(struct twin_engine *e);
-/* 1: with these registers; 0: there is no such call. */
+/* 1: with these registers; 0: there is no such call. The same once more after a way of the swap has
+ * failed. */
 _must_check_ int partial_at_swap(struct twin_engine *e, struct twin *w, struct twin_thread *tt,
 	pid_t in_place, struct arch_regs *ret);
+/* A twin's thread is to stop at the end of its call. */
+bool partial_is_watched(const struct twin_thread *tt);
 void partial_adopt(struct twin_engine *e, struct thread *t, const struct twin_thread *tt);
 
 /* pieces.c */

@@ -524,6 +524,6 @@ void rebuild_let_go(struct twin_engine *e, struct twin *w)
 		(void)rebuild_adopt(e, tt, tt->tid);
 	}
 	for (unsigned i = w->n_threads; i > 0; i--)
-		(void)ptrace(w->threads[i - 1].partial.kind ? PTRACE_SYSCALL : PTRACE_CONT,
+		(void)ptrace(partial_is_watched(&w->threads[i - 1]) ? PTRACE_SYSCALL : PTRACE_CONT,
 			w->threads[i - 1].tid, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /*
  * A rollback in place of which every single request to the kernel is refused once: the same twin
  * then takes over by reclaim, or the refusal did not matter, and the victim is well either way.
+ * And one that fails at its very end, when all is put back already: once more, and not twice.
  */
 #include "tests/unit/test_victim_run.h"
 
@@ -37,14 +38,28 @@ static int count_and_refuse(const struct fault_call *c)
 	return refusal;
 }
 
-static bool swap_with_refusal(unsigned which, struct twin_swap *ret)
+/* The results of the calls that have put descriptors back are about to be read. */
+static bool rebuilt;
+
+static int refuse_at_the_end(const struct fault_call *c)
+{
+	rebuilt |= strcmp(c->point->function, "restore_schedules") == 0;
+	if (!rebuilt || refused || c->point->kind != FAULT_MEMORY)
+		return 0;
+	refused = c->point;
+	return -EIO;
+}
+
+static bool swap_with_refusal(
+	unsigned which, int (*how)(const struct fault_call *c), struct twin_swap *ret)
 {
 	int r;
 
 	calls = 0;
 	refused_call = which;
 	refused = NULL;
-	fault_hook = count_and_refuse;
+	rebuilt = false;
+	fault_hook = how;
 	r = twin_swap(run.e, 0, ret);
 	fault_hook = NULL;
 	run.end = (struct twin_event){0};
@@ -67,7 +82,7 @@ static void refuse_each(const char *name, int error)
 	twin_prefer_way(run.e, TWIN_WAY_IN_PLACE);
 	for (unsigned which = 1; which <= last + 10 && which < CALLS_MAX; which++) {
 		if (!run_checkpoint(&run, &cp) || !run_progress(&run, which % 3) ||
-			!swap_with_refusal(which, &sw) || !run_progress(&run, 1))
+			!swap_with_refusal(which, count_and_refuse, &sw) || !run_progress(&run, 1))
 			goto end;
 		in_place += sw.way == TWIN_WAY_IN_PLACE;
 		reclaimed += sw.way == TWIN_WAY_RECLAIM;
@@ -96,11 +111,44 @@ static void changed_in_all_ways(void **state)
 	refuse_each("scramble", -EIO);
 }
 
+/* Calls that were under way at the checkpoint, most of which have ended by the time of the swap. */
+static void in_the_middle_of_writes(void **state)
+{
+	uint32_t random = env_number("VICTIM_SEED", (unsigned)now_nsec());
+	struct twin_checkpoint cp;
+	struct twin_swap sw;
+
+	(void)state;
+	run_seed = random;
+	if (!run_begin(&run, "torn_calls", 1, true))
+		goto end;
+	twin_prefer_way(run.e, TWIN_WAY_IN_PLACE);
+	for (unsigned i = 0; i < env_number("VICTIM_SWAPS", 30); i++) {
+		nsec_t until = now_nsec() + victim_random(&random) % 40000 * NSEC_PER_USEC;
+
+		if (!run_checkpoint(&run, &cp))
+			break;
+		for (; now_nsec() < until; wait_a_little())
+			run_take_events(&run);
+		if (!swap_with_refusal(0, refuse_at_the_end, &sw))
+			break;
+		if (sw.way != TWIN_WAY_RECLAIM || !refused) {
+			run_fail(&run, "nothing was refused");
+			break;
+		}
+		if (!run_progress(&run, 1))
+			break;
+	}
+end:
+	run_end(&run);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_thread),
 		cmocka_unit_test(changed_in_all_ways),
+		cmocka_unit_test(in_the_middle_of_writes),
 	};
 
 	if (argc > 1)

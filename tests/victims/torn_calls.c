@@ -187,10 +187,14 @@ static void read_all(void)
 static void set_up(struct stream *s)
 {
 	unsigned each = CHUNK / PIECES;
-	int fd[2];
+	int fd[2], room = CHUNK / 4;
 
 	victim_check((s->kind->socket ? socketpair(AF_UNIX, SOCK_STREAM, 0, fd) : pipe(fd)) == 0,
 		"streams");
+	/* Room for a part of a message only. */
+	victim_check(!s->kind->socket ||
+			     setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) == 0,
+		"room");
 	s->in = fd[0];
 	s->out = fd[1];
 	s->file = memfd_create("torn", 0);
