@@ -83,9 +83,17 @@ static void add_children_of_all(struct twin_engine *e, pid_t pid)
 		}
 }
 
+uint64_t children_started(pid_t pid)
+{
+	struct facts f;
+
+	return read_facts(pid, &f) ? f.started : 0;
+}
+
 void children_note(struct twin_engine *e)
 {
 	e->n_descendants = 0;
+	e->descendants_unseen = e->ended;
 	if (e->ended)
 		return;
 	FOREACH_THREAD(e, t)
@@ -155,6 +163,21 @@ static unsigned kill_descendants(struct twin_engine *e)
 	return n;
 }
 
+/* Where it had ended before anybody could look, at least those that it had at the checkpoint. */
+static void add_known(struct twin_engine *e, const struct inplace_twin *t)
+{
+	for (unsigned i = 0; i < t->n_children; i++)
+		if (children_started(t->children[i]) == t->children_started[i])
+			add(e, t->children[i]);
+}
+
+/* Some that are born since the checkpoint may still have its pid as their group. */
+static bool may_be_in_use(const struct twin_engine *e, const struct inplace_twin *t)
+{
+	return t->pid_in_use ||
+	       (e->descendants_unseen && t->group == e->pid && kill(-e->pid, 0) == 0);
+}
+
 /* Orphans come to us where we are a subreaper, and their numbers are free only when reaped. */
 static void reap(struct twin_engine *e)
 {
@@ -203,11 +226,12 @@ int children_settle(struct twin_engine *e, struct twin *w, struct twin_swap *ret
 		return any ? engine_fail(e, -ECHILD, "it had children, and they must not be left")
 			   : 0;
 	case TWIN_CHILDREN_KILL:
-		if (any || w->in_place.pid_in_use)
+		add_known(e, &w->in_place);
+		if (any || e->descendants_unseen || w->in_place.pid_in_use)
 			kill_all(e, ret);
 		return 0;
 	default:
-		if (w->in_place.pid_in_use && count_members(e, false) > 0)
+		if (may_be_in_use(e, &w->in_place) && count_members(e, false) > 0)
 			return engine_fail(e, -EEXIST,
 				"pid %d is still in use, by members of its group or session",
 				e->pid);

@@ -296,7 +296,8 @@ struct twin_engine {
 	char in_place_failed[TWIN_REASON_MAX];
 	struct descendant descendants[DESCENDANTS_MAX]; /* of the swap under way (children.c) */
 	unsigned n_descendants;
-	uint8_t *image; /* built here, then written into the twin */
+	bool descendants_unseen; /* it had ended before anybody could look */
+	uint8_t *image;          /* built here, then written into the twin */
 	size_t image_size;
 	char reason[TWIN_REASON_MAX];
 };

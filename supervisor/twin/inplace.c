@@ -167,6 +167,8 @@ void inplace_record(struct twin_engine *e, struct twin *w)
 		t->n_children = state_children(e, t->children, INPLACE_CHILDREN);
 	e->had_children |= t->n_children > 0;
 	ghosts_record(e->n_twins ? &e->twins[0]->in_place : NULL, t);
+	for (unsigned i = 0; i < t->n_children; i++)
+		t->children_started[i] = children_started(t->children[i]);
 	state_record(e, w);
 	if (record_layout(e, w) < 0)
 		t->why_not = "its mappings could not be read";

@@ -76,6 +76,7 @@ struct inplace_twin {
 	uint64_t namespaces[INPLACE_NAMESPACES], cwd[2], root[2];
 	uint64_t faults; /* minor ones of the active so far */
 	pid_t children[INPLACE_CHILDREN], child_groups[INPLACE_CHILDREN];
+	uint64_t children_started[INPLACE_CHILDREN]; /* a number may be somebody else's later */
 	unsigned n_children;
 	int child_fds[INPLACE_CHILDREN]; /* pidfds (ghosts.h) */
 	unsigned n_child_fds;

@@ -125,12 +125,57 @@ static void kill_what_is_left(void **state)
 	if (begin(TWIN_CHILDREN_KILL) && killed(SIGKILL)) {
 		int r = twin_swap(run.e, 0, &sw);
 		run.end = (struct twin_event){0};
-		/* Who had left the session, and lost its parent, is on its own. */
+		/* Who had left the session, and lost its parent, too. */
 		(void)(CHECK(r == 0, "%d, %s", r, twin_reason(run.e)) &&
-			CHECK(others() <= 1, "%u left: %s", others(), sw.lost) &&
+			CHECK(others() == 0, "%u left: %s", others(), sw.lost) &&
 			run_progress(&run, 2));
 	}
 	end(false);
+}
+
+/* Nobody had seen the child: it was born after the checkpoint. */
+static bool die_with_a_late_child(enum twin_children children)
+{
+	struct twin_checkpoint cp;
+	bool good;
+
+	run_children = children;
+	setenv("BROOD", "late", 1);
+	good = run_begin(&run, "brood", 1, true) && run_progress(&run, 5) &&
+	       CHECK(others() == 0, "%u children", others()) && run_checkpoint(&run, &cp);
+	unsetenv("BROOD");
+	if (!good)
+		return false;
+	atomic_store(&run.shared->command, VICTIM_EXEC);
+	return run_until(&run, others() == 1, "a child") && killed(SIGKILL);
+}
+
+static void kill_a_late_one(void **state)
+{
+	struct twin_swap sw = {0};
+
+	(void)state;
+	if (die_with_a_late_child(TWIN_CHILDREN_KILL)) {
+		int r = twin_swap(run.e, 0, &sw);
+		run.end = (struct twin_event){0};
+		(void)(CHECK(r == 0, "%d, %s", r, twin_reason(run.e)) &&
+			CHECK(others() == 0, "%u left: %s", others(), sw.lost) &&
+			run_progress(&run, 2));
+	}
+	end(false);
+}
+
+static void a_late_one_in_the_way(void **state)
+{
+	struct twin_swap sw;
+
+	(void)state;
+	if (die_with_a_late_child(TWIN_CHILDREN_KEEP)) {
+		int r = twin_swap(run.e, 0, &sw);
+		(void)(CHECK(r == -EEXIST, "%d, %s", r, twin_reason(run.e)) &&
+			CHECK(strstr(twin_reason(run.e), "session"), "%s", twin_reason(run.e)));
+	}
+	end(true);
 }
 
 static void refuse(void **state)
@@ -166,6 +211,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(in_place_they_stay),
 		cmocka_unit_test(kill_them_all),
 		cmocka_unit_test(kill_what_is_left),
+		cmocka_unit_test(kill_a_late_one),
+		cmocka_unit_test(a_late_one_in_the_way),
 		cmocka_unit_test(refuse),
 		cmocka_unit_test(kept_but_in_the_way),
 	};

@@ -2,7 +2,8 @@
 /*
  * Leads a session, with children of all kinds in it: one that sleeps, a line of processes each of
  * which makes the next and ends, one with children of its own, and one that has left the session.
- * It asks nothing of them.
+ * It asks nothing of them. With BROOD=late in the environment it has none at first, and makes one
+ * that sleeps when it is told VICTIM_EXEC.
  */
 #include "tests/victims/victim.h"
 
@@ -43,11 +44,13 @@ int main(void)
 
 	victim_begin();
 	victim_check(setsid() == getpid(), "setsid");
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; !getenv("BROOD") && i < 4; i++)
 		if (fork() == 0)
 			kinds[i]();
 	while (!victim_stopping()) {
 		victim_nap(500);
+		if (atomic_load(&victim->command) == VICTIM_EXEC && victim_command() && fork() == 0)
+			sleep_on();
 		victim_progress();
 	}
 	return 0;
