@@ -186,6 +186,17 @@ int twin_attach_running(struct twin_engine *e, pid_t pid)
 	return r;
 }
 
+/* All else that is still to be told is of a process that is forgotten. */
+static void keep_news_of_others(struct twin_engine *e)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < e->n_events; i++)
+		if (e->events[i].type == TWIN_EVENT_CHILD)
+			e->events[kept++] = e->events[i];
+	e->n_events = kept;
+}
+
 void twin_watch(struct twin_engine *e, pid_t pid)
 {
 	e->pid = pid;
@@ -193,7 +204,7 @@ void twin_watch(struct twin_engine *e, pid_t pid)
 	e->fatal_tid = 0;
 	e->fault_seen = 0;
 	e->n_checkpoints = 0;
-	e->n_events = 0;
+	keep_news_of_others(e);
 }
 
 void engine_kill_helper(struct twin_engine *e, pid_t pid)
@@ -512,6 +523,7 @@ void twin_forget(struct twin_engine *e)
 		/* It runs on, untraced: stop each thread for a moment to be allowed to let go. */
 		if (engine_freeze(e) < 0)
 			e->reason[0] = '\0';
+		engine_take_deferred(e);
 		FOREACH_THREAD(e, t)
 		{
 			partial_signal(t);
@@ -527,7 +539,9 @@ void twin_forget(struct twin_engine *e)
 	e->scratch = (struct scratch_left){0};
 	e->streams_seen.n = 0;
 	namespace_forget(e);
+	engine_take_deferred(e); /* while it is known whose ends these are */
 	engine_forget_active(e);
+	keep_news_of_others(e);
 }
 
 void twin_drop_all(struct twin_engine *e)
@@ -541,59 +555,4 @@ int twin_kill(struct twin_engine *e, int sig)
 	if (!e->pid || e->ended)
 		return -ESRCH;
 	return kill(e->pid, sig) < 0 ? -errno : 0;
-}
-
-pid_t twin_active_pid(const struct twin_engine *e)
-{
-	return e->ended ? 0 : e->pid;
-}
-
-unsigned twin_count(const struct twin_engine *e)
-{
-	return e->n_twins;
-}
-
-pid_t twin_pid(const struct twin_engine *e, unsigned generation)
-{
-	const struct twin *w = generation < e->n_twins ? e->twins[generation] : NULL;
-
-	return !w ? 0 : w->nest.leader ? w->nest.leader : w->pid;
-}
-
-bool twin_is_inside(const struct twin_engine *e)
-{
-	return e->inside;
-}
-
-pid_t twin_group(const struct twin_engine *e)
-{
-	return e->inside ? e->nest.group : 0;
-}
-
-nsec_t twin_taken_at(const struct twin_engine *e, unsigned generation)
-{
-	return generation < e->n_twins ? e->twins[generation]->at : 0;
-}
-
-unsigned twin_n_threads(const struct twin_engine *e)
-{
-	return e->n_threads;
-}
-
-const char *twin_excluded(const struct twin_engine *e)
-{
-	return e->n_twins > 0 ? e->excluded_text : "";
-}
-
-uint64_t twin_memory_private(const struct twin_engine *e)
-{
-	char text[4096];
-	uint64_t clean = 0, dirty = 0;
-
-	if (e->n_twins == 0 ||
-		proc_read(text, sizeof(text), "%d/smaps_rollup", e->twins[0]->pid) < 0)
-		return 0;
-	(void)!proc_field(text, "Private_Clean", 10, &clean);
-	(void)!proc_field(text, "Private_Dirty", 10, &dirty);
-	return (clean + dirty) * 1024;
 }

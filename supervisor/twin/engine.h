@@ -10,7 +10,8 @@
  * rebuild.c, steer.c (pids by steering), inplace.c, inplace_threads.c and inplace_state.c (rollback
  * without a new process), layout.c (mappings), pages.c (memory), files.c (descriptors), streams.c
  * (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c and exclude.c (memory),
- * selfref.c (descriptors that name the process), procfs.c (/proc without allocation).
+ * selfref.c (descriptors that name the process), procfs.c (/proc without allocation), tell.c (what
+ * it tells of itself).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */

@@ -51,13 +51,6 @@ void swap_note_loss(struct twin_swap *ret, const char *fmt, ...)
 	va_end(ap);
 }
 
-static void handle_deferred(struct twin_engine *e)
-{
-	for (unsigned i = 0; i < e->n_deferred; i++)
-		engine_handle(e, e->deferred[i].pid, e->deferred[i].raw);
-	e->n_deferred = 0;
-}
-
 static int reap_active(struct twin_engine *e)
 {
 	int r = 0;
@@ -250,7 +243,7 @@ static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_sw
 {
 	int r;
 
-	handle_deferred(e);
+	engine_take_deferred(e);
 	children_note(e);
 	if (!e->ended) {
 		partial_before_end(e);
@@ -321,6 +314,9 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 			swap.way = TWIN_WAY_NAMESPACE;
 		r = swap_by_reclaim(e, w, &swap);
 	}
+	/* Of a process that is gone nothing may be told after that of the next. */
+	if (r < 0)
+		engine_take_deferred(e);
 	drop_old_events(e);
 	if (r < 0) {
 		/* One that ended by itself has left its place. */
@@ -345,7 +341,7 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	e->in_place_last = swap.way == TWIN_WAY_IN_PLACE;
 	adopt(e, w, e->in_place_last);
 	waits_arm(e);
-	handle_deferred(e);
+	engine_take_deferred(e);
 	*ret = swap;
 	return 0;
 }

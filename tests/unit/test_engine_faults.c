@@ -304,6 +304,34 @@ static void twin_killed_unseen(void **state)
 	run_end(&run);
 }
 
+/* A child of our own ends while the swap is under way, which fails. */
+static void others_are_told(void **state)
+{
+	struct twin_swap sw;
+	bool told = false;
+	siginfo_t info;
+	pid_t ours;
+
+	(void)state;
+	if (run_begin(&run, "sixteen_threads", 1, true) && checkpoint()) {
+		twin_prefer_way(run.e, TWIN_WAY_RECLAIM);
+		kill(twin_pid(run.e, 0), SIGKILL);
+		ours = fork();
+		if (ours == 0)
+			_exit(0);
+		(void)waitid(P_PID, (id_t)ours, &info, WEXITED | WNOWAIT);
+		(void)CHECK(twin_swap(run.e, 0, &sw) < 0, "a dead twin was swapped in");
+		for (struct twin_event ev = twin_next_event(run.e); ev.type != TWIN_EVENT_NONE;
+			ev = twin_next_event(run.e)) {
+			told |= ev.type == TWIN_EVENT_CHILD && ev.pid == ours;
+			(void)CHECK(ev.pid != run.pid, "event %d of the dead", (int)ev.type);
+		}
+		(void)CHECK(told, "its end was not told");
+		twin_forget(run.e);
+	}
+	run_finish(&run);
+}
+
 static void generations(void **state)
 {
 	uint64_t counter[4];
@@ -471,6 +499,7 @@ int main(int argc, char **argv)
 		TEST(no_twin),
 		TEST(twin_killed),
 		TEST(twin_killed_unseen),
+		TEST(others_are_told),
 		TEST(generations),
 		TEST(exec_drops_twins),
 		TEST(main_thread_left),
