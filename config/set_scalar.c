@@ -32,6 +32,19 @@ int set_unsigned(struct assignment *a, void *field)
 	return 0;
 }
 
+int set_memory_max(struct assignment *a, void *field)
+{
+	uint64_t v = UINT64_MAX;
+	int r = *a->value && strcmp(a->value, "infinity") != 0 ? parse_size(a->value, &v) : 0;
+
+	if (r == 0 && v == 0)
+		r = -ERANGE;
+	if (r < 0)
+		return assignment_not_parsed(a, r);
+	*(uint64_t *)field = v;
+	return 0;
+}
+
 int set_int(struct assignment *a, void *field)
 {
 	int64_t v;

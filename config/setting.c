@@ -131,6 +131,8 @@ const struct setting settings[] = {
 	{ "Service", "OOMScoreAdjust", set_int, FIELD(oom_score_adjust),
 	  FLAG(oom_score_adjust_set), .min = -1000, .max = 1000,
 	  .allowed = "a whole number from -1000 to 1000" },
+	{ "Service", "MemoryMax", set_memory_max, FIELD(memory_max),
+	  .allowed = "a size such as 64M, or infinity" },
 
 	{ "Install", "WantedBy", set_names, FIELD(wanted_by), .allowed = NAMES_TEXT },
 

@@ -92,6 +92,7 @@ bool env_assignment_valid(const char *s);
 /* set_scalar.c: one value, replaced each time */
 int set_bool(struct assignment *a, void *field);
 int set_unsigned(struct assignment *a, void *field);
+int set_memory_max(struct assignment *a, void *field);
 int set_int(struct assignment *a, void *field);
 int set_time(struct assignment *a, void *field);
 int set_soft_time(struct assignment *a, void *field);

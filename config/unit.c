@@ -183,6 +183,7 @@ static struct unit *unit_new(
 		.start_limit_burst = 5,
 		.restart_sec = 100 * USEC_PER_MSEC,
 		.restart_max_delay = USEC_INFINITY,
+		.memory_max = UINT64_MAX,
 		.timeout_start_usec = 90 * USEC_PER_SEC,
 		.timeout_stop_usec = 90 * USEC_PER_SEC,
 		.kill_signal = SIGTERM,

@@ -199,6 +199,7 @@ struct unit {
 	struct limit_setting limit_nofile, limit_core;
 	bool oom_score_adjust_set;
 	int oom_score_adjust;
+	uint64_t memory_max; /* MemoryMax=; UINT64_MAX: no limit, the default */
 
 	/* [Install] */
 	char **wanted_by;

@@ -165,6 +165,7 @@ static void try_now(struct arm *a)
 {
 	struct keeper *k = a->keeper;
 	struct twin_checkpoint c = {0};
+	uint64_t kills = node_cgroup_kills(&k->cgroup);
 	/* A keeper that was not scheduled for the whole window has not looked yet: what is at
 	 * rest shows only by comparison with an earlier look. */
 	bool force = now_usec() >= a->window_end && a->looks >= ARM_LOOKS;
@@ -192,6 +193,8 @@ static void try_now(struct arm *a)
 		return;
 	}
 	if (r == 0) {
+		/* The OOM killer has been here, and it was not the node that it took. */
+		node_cgroup_account(&k->cgroup, kills);
 		took(a, &c);
 		return;
 	}

@@ -177,11 +177,26 @@ static void reset_signals(void)
 		(void)sigaction(sig, &sa, NULL);
 }
 
+/* A refusal matters only to who wants a limit. */
+static int enter_cgroup(const struct spawn_plan *p)
+{
+	int r = 0;
+
+	for (int i = 0; i < _CGROUP_MAX; i++)
+		if (p->cgroup[i] >= 0 && write(p->cgroup[i], "0", 1) < 0)
+			r = -errno;
+	return p->unit->memory_max == UINT64_MAX ? 0 : r;
+}
+
 static int prepare(const struct spawn_plan *p, bool lent, struct spawn_failure *f)
 {
 	const struct unit *u = p->unit;
 	int r;
 
+	f->step = SPAWN_CGROUP;
+	r = enter_cgroup(p);
+	if (r < 0)
+		return r;
 	r = set_scheduling(u, f);
 	if (r < 0)
 		return r;

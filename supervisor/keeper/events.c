@@ -23,7 +23,8 @@ static void on_fatal(struct keeper *k, const struct twin_event *e, nsec_t seen)
 static void on_exited(struct keeper *k, const struct twin_event *e, nsec_t seen)
 {
 	struct wait_event end = wait_classify((struct wait_status){e->status}, false);
-	bool clean = policy_result_of_end(&k->unit->success_exit_status, &end) == RESULT_SUCCESS;
+	bool clean =
+		policy_result_of_end(&k->unit->success_exit_status, &end, false) == RESULT_SUCCESS;
 
 	/* ExecStart=-: whatever it exits with was on purpose; to be killed still is not. */
 	clean |= end.kind == WAIT_EXITED && k->unit->exec_start.ignore_failure;
@@ -94,6 +95,20 @@ static void on_exec(struct keeper *k)
 		arm_start(&k->arm, k->unit->twin.interval);
 }
 
+static void on_twin_lost(struct keeper *k, const struct twin_event *e)
+{
+	bool oom = node_cgroup_kills(&k->cgroup) > 0;
+
+	node_cgroup_account(&k->cgroup, oom);
+	log_node(LOG_WARNING, k->unit->id, "twin %d was killed%s", e->pid,
+		oom ? " by the OOM killer" : "");
+	/* Not at once: who killed it for memory's sake would do so again. */
+	if (k->arm.on && !k->arm.searching && twin_count(k->engine) == 0)
+		arm_start(&k->arm, ARM_SKIPPED);
+	else
+		arm_report(&k->arm);
+}
+
 static void on_event(struct keeper *k, const struct twin_event *e, nsec_t seen)
 {
 	switch (e->type) {
@@ -122,12 +137,7 @@ static void on_event(struct keeper *k, const struct twin_event *e, nsec_t seen)
 			arm_start(&k->arm, ARM_AGAIN);
 		break;
 	case TWIN_EVENT_TWIN_LOST:
-		log_node(LOG_WARNING, k->unit->id, "twin %d was killed", e->pid);
-		/* Not at once: who killed it for memory's sake would do so again. */
-		if (k->arm.on && !k->arm.searching && twin_count(k->engine) == 0)
-			arm_start(&k->arm, ARM_SKIPPED);
-		else
-			arm_report(&k->arm);
+		on_twin_lost(k, e);
 		break;
 	case TWIN_EVENT_NONE:
 		break;

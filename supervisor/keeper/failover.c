@@ -54,16 +54,13 @@ static int before_the_hang(const struct keeper *k, const struct guard_input *in,
 	return generation;
 }
 
-static enum node_result cause_of(const struct keeper *k, const struct guard_input *in)
+static enum node_result cause_of(struct keeper *k, const struct guard_input *in)
 {
-	struct wait_event e;
-
 	switch (in->event) {
 	case GUARD_FATAL:
 		return RESULT_SIGNAL; /* no core was written, and with luck none will be */
 	case GUARD_ENDED:
-		e = wait_classify((struct wait_status){in->status}, false);
-		return policy_result_of_end(&k->unit->success_exit_status, &e);
+		return guard_result_of_end(k, in->status);
 	case GUARD_FAILOVER:
 		return RESULT_REQUESTED;
 	default:
@@ -71,7 +68,7 @@ static enum node_result cause_of(const struct keeper *k, const struct guard_inpu
 	}
 }
 
-static struct fault fault_of(const struct keeper *k, const struct guard_input *in)
+static struct fault fault_of(const struct guard_input *in)
 {
 	struct wait_event e;
 
@@ -87,7 +84,7 @@ static struct fault fault_of(const struct keeper *k, const struct guard_input *i
 		e = wait_classify((struct wait_status){in->status}, false);
 		if (e.kind != WAIT_EXITED)
 			break;
-		return (struct fault){.cause = cause_of(k, in), .number = e.exit_status};
+		return (struct fault){.cause = RESULT_EXIT_CODE, .number = e.exit_status};
 	case GUARD_HANG:
 		return (struct fault){.cause = in->cause, .number = in->probe_number};
 	default:
@@ -103,7 +100,7 @@ static void swap_down_the_ladder(struct keeper *k, const struct guard_input *in,
 	usec_t within = k->unit->failover.stable + (silent ? in->probe->notice : 0);
 	int generation = 0, left;
 
-	a->fault = fault_of(k, in);
+	a->fault = fault_of(in);
 	/* On the same path into the same fault: that it took longer is no sign of health. */
 	if (fault_is_same(&a->fault, &k->faults.last))
 		within *= LADDER_SAME_FAULT;
@@ -385,6 +382,7 @@ void failover_run(struct keeper *k, const struct guard_input *in)
 {
 	struct attempt a = {.tried = false};
 
+	k->oom_killed = false;
 	swap_down_the_ladder(k, in, &a);
 	/* It waited for children itself, and may have eaten the news of others. */
 	ev_feed_event(k->loop, &k->sigchld, EV_SIGNAL);

@@ -63,11 +63,13 @@ void guard_blame(struct keeper *k, enum node_result result, const char *fmt, ...
 	va_end(ap);
 }
 
-static void describe_end(const struct wait_event *e, char *ret, size_t size)
+static void describe_end(const struct wait_event *e, bool oom, char *ret, size_t size)
 {
 	const char *name = e->signal ? sigabbrev_np(e->signal) : NULL;
 
-	if (e->kind == WAIT_EXITED)
+	if (oom)
+		snprintf(ret, size, "killed by the OOM killer");
+	else if (e->kind == WAIT_EXITED)
 		snprintf(ret, size, "exited with status %d", e->exit_status);
 	else if (name)
 		snprintf(ret, size, "killed by SIG%s%s", name,
@@ -76,17 +78,29 @@ static void describe_end(const struct wait_event *e, char *ret, size_t size)
 		snprintf(ret, size, "killed by signal %d", e->signal);
 }
 
+enum node_result guard_result_of_end(struct keeper *k, int status)
+{
+	struct wait_event e = wait_classify((struct wait_status){status}, false);
+
+	if (e.kind == WAIT_KILLED && e.signal == SIGKILL && !k->oom_killed &&
+		node_cgroup_kills(&k->cgroup) > 0) {
+		node_cgroup_account(&k->cgroup, 1);
+		k->oom_killed = true;
+	}
+	return policy_result_of_end(&k->unit->success_exit_status, &e, k->oom_killed);
+}
+
 void guard_note_end(struct keeper *k, int status)
 {
 	struct wait_event e = wait_classify((struct wait_status){status}, false);
-	enum node_result result = policy_result_of_end(&k->unit->success_exit_status, &e);
+	enum node_result result = guard_result_of_end(k, status);
 	bool ending = k->state == NODE_STOP_SIGTERM || k->state == NODE_STOP_SIGKILL;
 	bool asked = ending && e.kind != WAIT_EXITED && e.signal == k->unit->kill_signal;
 	char how[64];
 
 	k->exit_code = wait_si_code(&e);
 	k->exit_status = wait_si_status(&e);
-	describe_end(&e, how, sizeof(how));
+	describe_end(&e, k->oom_killed, how, sizeof(how));
 	log_node(LOG_INFO, k->unit->id, "process %d %s", k->main_pid, how);
 	/* To die of the signal that the unit itself names is what was asked for, also where it
 	 * is none of the four. */
@@ -207,10 +221,10 @@ static void do_settle(struct keeper *k, const struct guard_input *in)
 static void do_pre_broke(struct keeper *k, const struct guard_input *in)
 {
 	struct wait_event e = wait_classify((struct wait_status){in->status}, false);
-	enum node_result result = policy_result_of_end(NULL, &e);
+	enum node_result result = policy_result_of_end(NULL, &e, false);
 	char how[64];
 
-	describe_end(&e, how, sizeof(how));
+	describe_end(&e, false, how, sizeof(how));
 	/* Even a clean signal is no success for a command that has to succeed. */
 	guard_blame(k, result == RESULT_SUCCESS ? RESULT_SIGNAL : result, "ExecStartPre=%s: %s",
 		k->command->argv[0], how);

@@ -15,6 +15,7 @@
 #include "supervisor/base/log.h"
 #include "supervisor/keeper/arm.h"
 #include "supervisor/keeper/backtrace.h"
+#include "supervisor/keeper/cgroup.h"
 #include "supervisor/keeper/event_fd.h"
 #include "supervisor/keeper/fault.h"
 #include "supervisor/keeper/machine.h"
@@ -36,6 +37,7 @@ struct keeper {
 	struct reload reload;
 	struct backtrace backtrace;
 	struct event_fd event_fd; /* [Failover] EventFD= */
+	struct node_cgroup cgroup;
 
 	int control_fd; /* -1: the supervisor is gone */
 	int notify_fd;  /* -1: none could be made */
@@ -47,6 +49,7 @@ struct keeper {
 	enum node_result result; /* of this run: the first thing that went wrong */
 	char detail[KEEPER_TEXT_MAX];
 	int exit_code, exit_status;
+	bool oom_killed; /* the end that is being dealt with was the OOM killer's doing */
 	usec_t exec_start, exec_exit;
 	unsigned n_restarts;
 
@@ -102,6 +105,8 @@ void guard_report_state(struct keeper *k);
 void guard_settle(struct keeper *k);
 /* The first thing that went wrong in this run counts. */
 void guard_blame(struct keeper *k, enum node_result result, const char *fmt, ...) _printf_(3, 4);
+/* What an end of the node is to be called. Looks for the OOM killer: not on the way of a swap. */
+enum node_result guard_result_of_end(struct keeper *k, int status);
 /* An end of the node: its numbers, and the blame where it is one. */
 void guard_note_end(struct keeper *k, int status);
 /* The node has another pid: group and session with it. */

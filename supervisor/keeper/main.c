@@ -253,6 +253,21 @@ static const char *find_init(void)
 	return path;
 }
 
+static void open_cgroup(struct keeper *k)
+{
+	bool limited = k->unit->memory_max != UINT64_MAX;
+	char why[KEEPER_TEXT_MAX];
+	int r;
+
+	node_cgroup_open(&k->cgroup, k->unit->id, why, sizeof(why));
+	if (why[0])
+		log_node(limited ? LOG_WARNING : LOG_NOTICE, k->unit->id, "%s: %s", why,
+			limited ? "MemoryMax= has no effect"
+				: "an OOM kill cannot be told from any SIGKILL");
+	else if ((r = node_cgroup_limit(&k->cgroup, k->unit->memory_max)) < 0)
+		log_node(LOG_WARNING, k->unit->id, "MemoryMax=: %s", strerror(-r));
+}
+
 static int keeper_init(struct keeper *k, const struct options *o)
 {
 	static const enum twin_way ways[_TAKEOVER_MAX] = {
@@ -289,6 +304,8 @@ static int keeper_init(struct keeper *k, const struct options *o)
 		return r;
 	config.children = children[k->unit->twin.children];
 	config.keep_remains = k->unit->failover.post_mortem;
+	/* Under a limit of its own it is the node that has grown. */
+	config.keep_oom_score = k->unit->memory_max != UINT64_MAX;
 	if (k->unit->failover.core_dump) /* in place there would be no memory left to dump */
 		config.way = TWIN_WAY_RECLAIM;
 	if (k->unit->twin.identity == IDENTITY_NAMESPACE) {
@@ -302,6 +319,7 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	}
 	open_notify(k, o);
 	backtrace_init(k, o->crash_dir);
+	open_cgroup(k);
 	report_init(&k->report, k->loop, k->control_fd);
 	arm_init(&k->arm, k);
 	r = probes_init(k);
@@ -322,6 +340,7 @@ static void keeper_done(struct keeper *k)
 		(void)unlink(k->notify_path);
 		close(k->notify_fd);
 	}
+	node_cgroup_close(&k->cgroup);
 	probes_done(k);
 	spawned_close(&k->spawned);
 	spawn_plan_free(k->plan);
@@ -333,7 +352,8 @@ static void keeper_done(struct keeper *k)
 int main(int argc, char **argv)
 {
 	/* Static: locked and touched once, and no part of it on the stack of the hot path. */
-	static struct keeper keeper = {.notify_fd = -1, .spawned = SPAWNED_NONE};
+	static struct keeper keeper = {
+		.notify_fd = -1, .spawned = SPAWNED_NONE, .cgroup = NODE_CGROUP_NONE};
 	struct options o;
 	int r;
 

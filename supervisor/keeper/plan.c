@@ -215,6 +215,8 @@ int spawn_plan_new(const struct unit *u, const char *notify_path, struct spawn_p
 	if (p) {
 		p->unit = u;
 		p->event_fd = -1;
+		for (int i = 0; i < _CGROUP_MAX; i++)
+			p->cgroup[i] = -1;
 		r = fill(p, notify_path, ret_why, ret_exit_status);
 	} else {
 		r = -ENOMEM;

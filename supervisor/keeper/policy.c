@@ -20,7 +20,7 @@ enum node_result policy_result_of_signal(const struct exit_status_set *more, int
 }
 
 enum node_result policy_result_of_end(
-	const struct exit_status_set *more, const struct wait_event *e)
+	const struct exit_status_set *more, const struct wait_event *e, bool oom)
 {
 	switch (e->kind) {
 	case WAIT_EXITED:
@@ -28,6 +28,8 @@ enum node_result policy_result_of_end(
 			return RESULT_SUCCESS;
 		return e->exit_status == 0 ? RESULT_SUCCESS : RESULT_EXIT_CODE;
 	case WAIT_KILLED:
+		if (oom && e->signal == SIGKILL && !(more && exit_status_has_signal(more, SIGKILL)))
+			return RESULT_OOM_KILL;
 		return policy_result_of_signal(more, e->signal, false);
 	case WAIT_CORE_DUMP:
 		return policy_result_of_signal(more, e->signal, true);

@@ -15,9 +15,9 @@
 /* SIGHUP, SIGINT, SIGTERM, SIGPIPE: who dies of these ended on purpose. */
 bool policy_is_clean_signal(int sig);
 /* RESULT_SUCCESS for exit code 0, clean signals and what SuccessExitStatus= adds (NULL: nothing),
- * else exit-code, signal or core-dump. */
+ * else exit-code, signal or core-dump. oom: a SIGKILL was the OOM killer's. */
 enum node_result policy_result_of_end(
-	const struct exit_status_set *more, const struct wait_event *e);
+	const struct exit_status_set *more, const struct wait_event *e, bool oom);
 enum node_result policy_result_of_signal(const struct exit_status_set *more, int sig, bool core);
 /* RestartSec=, growing in RestartSteps= equal ratios to RestartMaxDelaySec=; n: restarts in a row
  * before this one. */

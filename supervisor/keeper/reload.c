@@ -133,7 +133,7 @@ bool reload_ended(struct keeper *k, pid_t pid, int status)
 	struct wait_event end = wait_classify((struct wait_status){status}, false);
 	struct spawn_failure failure;
 	char text[KEEPER_TEXT_MAX] = "reloaded";
-	bool ok = policy_result_of_end(NULL, &end) == RESULT_SUCCESS;
+	bool ok = policy_result_of_end(NULL, &end, false) == RESULT_SUCCESS;
 
 	if (pid <= 0 || pid != l->spawned.pid)
 		return false;

@@ -14,6 +14,7 @@ static const struct {
 } steps[_SPAWN_STEP_MAX] = {
 	[SPAWN_EXEC] = {203, "ExecStart="},
 	[SPAWN_CHDIR] = {200, "WorkingDirectory="},
+	[SPAWN_CGROUP] = {219, "MemoryMax="},
 	[SPAWN_STDIN] = {208, "/dev/null"},
 	[SPAWN_STDOUT] = {209, "StandardOutput="},
 	[SPAWN_NICE] = {201, "Nice="},

@@ -17,12 +17,14 @@
 #include <stdbool.h>
 
 #include "config/unit.h"
+#include "supervisor/keeper/cgroup.h"
 #include "supervisor/keeper/protocol.h"
 
 /* What was in hand when it failed; each has systemd's exit status and its key in the unit. */
 enum spawn_step {
 	SPAWN_EXEC,
 	SPAWN_CHDIR,
+	SPAWN_CGROUP,
 	SPAWN_STDIN,
 	SPAWN_STDOUT,
 	SPAWN_NICE,
@@ -53,8 +55,9 @@ struct spawn_plan {
 	gid_t gid;
 	gid_t *groups;
 	size_t n_groups;
-	bool lends;   /* Identity=namespace, and User= has no right to make namespaces */
-	int event_fd; /* that the node inherits; -1: none */
+	bool lends;              /* Identity=namespace, and User= has no right to make namespaces */
+	int event_fd;            /* that the node inherits; -1: none */
+	int cgroup[_CGROUP_MAX]; /* node_cgroup.procs, borrowed */
 };
 /* On failure ret_why holds one sentence and *ret_exit_status systemd's status for it. */
 _must_check_ int spawn_plan_new(const struct unit *u, const char *notify_path,

@@ -12,6 +12,7 @@ static void new_run(struct keeper *k)
 		k->n_restarts++;
 	k->result = RESULT_SUCCESS;
 	k->detail[0] = '\0';
+	k->oom_killed = false;
 	k->next_pre = 0;
 	k->traced = k->executed = k->leaving = k->no_swap = false;
 	k->ladder = (struct ladder){0};
@@ -192,6 +193,8 @@ void start_begin(struct keeper *k, _unused_ const struct guard_input *in)
 		guard_settle(k);
 		return;
 	}
+	for (int i = 0; i < _CGROUP_MAX; i++)
+		k->plan->cgroup[i] = k->cgroup.procs[i];
 	if (u->failover.event_fd) {
 		r = event_fd_open(&k->event_fd);
 		if (r == 0)

@@ -394,12 +394,14 @@ static bool may_set_tid(pid_t pid)
 	return caps & (sys_admin | checkpoint_restore);
 }
 
-static void keep_oom_score(struct twin *w, pid_t active)
+static void keep_oom_score(const struct twin_engine *e, struct twin *w)
 {
 	char text[64];
 
-	if (proc_read(text, sizeof(text), "%d/oom_score_adj", active) > 0)
+	if (proc_read(text, sizeof(text), "%d/oom_score_adj", e->pid) > 0)
 		w->oom_score_adj = atoi(text);
+	if (e->config.keep_oom_score)
+		return;
 	snprintf(text, sizeof(text), "/proc/%d/oom_score_adj", w->pid);
 	w->oom_fd = open(text, O_WRONLY | O_CLOEXEC);
 	/* A twin is the first that may go when memory ends. Where that is refused it has the
@@ -540,7 +542,7 @@ int image_prepare(struct twin_engine *e, struct twin *w)
 	inject_end(&in);
 	if (r < 0)
 		return not_prepared(e, r);
-	keep_oom_score(w, e->pid);
+	keep_oom_score(e, w);
 	files_note_flags(&w->files, w->pid);
 	return e->inside ? namespace_build(e, w) : 0;
 }

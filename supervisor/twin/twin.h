@@ -92,6 +92,7 @@ enum twin_identity {
 struct twin_config {
 	unsigned generations; /* twins kept, 1 to TWIN_GENERATIONS_MAX: generations.h */
 	bool keep_remains;    /* remains.h */
+	bool keep_oom_score;  /* twins have the active's; else they are the first to go */
 	const struct twin_exclusion *exclusions; /* the caller's, for as long as the engine lives */
 	unsigned n_exclusions;
 	enum twin_dont_fork dont_fork;

@@ -82,6 +82,22 @@ static void back_off(void **state _unused_)
 		"there is an ExecReload= in line 3 already");
 }
 
+static void memory_max(void **state _unused_)
+{
+	struct loaded l = load_clean(SERVICE "MemoryMax=64M\n");
+
+	assert_int_equal(l.unit->memory_max, 64 * 1024 * 1024);
+	done(&l);
+	l = load_clean(SERVICE "MemoryMax=1G\nMemoryMax=infinity\n");
+	assert_true(l.unit->memory_max == UINT64_MAX);
+	done(&l);
+	l = load_clean(SERVICE);
+	assert_true(l.unit->memory_max == UINT64_MAX);
+	done(&l);
+	expect_error(SERVICE "MemoryMax=0\n", 3, "MemoryMax", "");
+	expect_error(SERVICE "MemoryMax=10%\n", 3, "MemoryMax", "\"10%\" is no");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -89,6 +105,7 @@ int main(void)
 		cmocka_unit_test(bindings),
 		cmocka_unit_test(dependency_rules),
 		cmocka_unit_test(back_off),
+		cmocka_unit_test(memory_max),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,16 +13,23 @@
 static enum node_result result_of(int raw)
 {
 	struct wait_event e = wait_classify((struct wait_status){raw}, false);
-	return policy_result_of_end(NULL, &e);
+	return policy_result_of_end(NULL, &e, false);
 }
 
 static void test_result_of_end(_unused_ void **state)
 {
+	const struct exit_status_set wanted = {.signals = UINT64_C(1) << (SIGKILL - 1)};
+	struct wait_event oom = wait_classify((struct wait_status){W_EXITCODE(0, SIGKILL)}, false);
+	struct wait_event segv = wait_classify((struct wait_status){W_EXITCODE(0, SIGSEGV)}, false);
+
 	assert_int_equal(result_of(W_EXITCODE(0, 0)), RESULT_SUCCESS);
 	assert_int_equal(result_of(W_EXITCODE(3, 0)), RESULT_EXIT_CODE);
 	assert_int_equal(result_of(W_EXITCODE(255, 0)), RESULT_EXIT_CODE);
 	assert_int_equal(result_of(W_EXITCODE(0, SIGKILL)), RESULT_SIGNAL);
 	assert_int_equal(result_of(W_EXITCODE(0, SIGSEGV)), RESULT_SIGNAL);
+	assert_int_equal(policy_result_of_end(NULL, &oom, true), RESULT_OOM_KILL);
+	assert_int_equal(policy_result_of_end(&wanted, &oom, true), RESULT_SUCCESS);
+	assert_int_equal(policy_result_of_end(NULL, &segv, true), RESULT_SIGNAL);
 	assert_int_equal(result_of(W_EXITCODE(0, SIGSEGV) | WCOREFLAG), RESULT_CORE_DUMP);
 }
 
@@ -54,6 +61,7 @@ static void test_restart_table(_unused_ void **state)
 		{RESULT_WATCHDOG, "--++-++"},
 		{RESULT_PROTOCOL, "--++--+"},
 		{RESULT_RESOURCES, "--++--+"},
+		{RESULT_OOM_KILL, "--++--+"},
 		{RESULT_TWIN_FAILED, "--++--+"},
 		{RESULT_START_LIMIT_HIT, "-------"},
 	};
@@ -137,10 +145,10 @@ static void test_more_success(_unused_ void **state)
 	struct exit_status_set set = {.codes = {1u << 3}, .signals = 1u << (SIGABRT - 1)};
 	struct wait_event e = {.kind = WAIT_EXITED, .exit_status = 3};
 
-	assert_int_equal(policy_result_of_end(&set, &e), RESULT_SUCCESS);
-	assert_int_equal(policy_result_of_end(NULL, &e), RESULT_EXIT_CODE);
+	assert_int_equal(policy_result_of_end(&set, &e, false), RESULT_SUCCESS);
+	assert_int_equal(policy_result_of_end(NULL, &e, false), RESULT_EXIT_CODE);
 	e.exit_status = 4;
-	assert_int_equal(policy_result_of_end(&set, &e), RESULT_EXIT_CODE);
+	assert_int_equal(policy_result_of_end(&set, &e, false), RESULT_EXIT_CODE);
 	assert_int_equal(policy_result_of_signal(&set, SIGABRT, true), RESULT_SUCCESS);
 	assert_int_equal(policy_result_of_signal(&set, SIGSEGV, true), RESULT_CORE_DUMP);
 }

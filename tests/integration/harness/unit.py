@@ -5,7 +5,7 @@ SECTIONS = {
              "StartLimitBurst", "BindsTo", "PartOf", "OnFailure"),
     "Install": ("WantedBy",),
     "Twin": ("Enabled", "Interval", "Generations", "QuietWindow", "Identity"),
-    "Failover": ("StableSec", "FailsafeUnit", "Notify", "OnDependencyFailover", "EventFD",
+    "Failover": ("OnThreadExit", "StableSec", "FailsafeUnit", "Notify", "OnDependencyFailover", "EventFD",
                  "PostMortem", "CoreDump"),
 }
 SECTION_OF = {key: section for section, keys in SECTIONS.items() for key in keys}

@@ -7,7 +7,8 @@ A SIGHUP counts as one.
 
 ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
 env NAME, children (how many have come and gone), event (the next datagram of $TWINIT_EVENT_FD, its
-lines parted by blanks), notify TEXT, exit STATUS, signal NUMBER, exec, and hang (which
+lines parted by blanks), notify TEXT, exit STATUS, signal NUMBER, exec, eat MEGABYTES
+(of memory, for good), chew (write to all of it), and hang (which
 never answers, and sends no WATCHDOG=1 any more).
 """
 import os
@@ -20,6 +21,7 @@ import threading
 
 count = 0
 n_children = 0
+eaten = []
 
 
 def notify(text):
@@ -55,6 +57,14 @@ def answer(words):
         threading.Event().wait()
     if words[0] == "exit":
         os._exit(int(words[1]))
+    if words[0] == "eat":
+        for _ in range(int(words[1])):
+            eaten.append(bytearray(b"x" * 2**20))
+        return "burp"
+    if words[0] == "chew":
+        for piece in eaten:
+            piece[::4096] = b"y" * 256
+        return "burp"
     if words[0] == "signal":
         os.kill(os.getpid(), int(words[1]))
     if words[0] == "exec":
