@@ -153,6 +153,8 @@ static int copy(
 		r = -ENOTSUP;
 	if (r == 0 && !e->holder)
 		r = make_holder(e, leader, &in);
+	if (r == 0)
+		r = inject_clean(&in);
 	if (e->inside) {
 		if (r == 0)
 			r = credentials_capture(e, w);

@@ -269,7 +269,7 @@ struct twin_engine {
 	const char *unfit_mapping;
 	uint64_t syscall_insn; /* in the active's vdso */
 	timer_t deadline_timer;
-	bool deadline_timer_made, cannot_suspend_seccomp;
+	bool deadline_timer_made, deadline_set, cannot_suspend_seccomp;
 	int timer_fd; /* readable when the next deadline of a wait has come */
 	nsec_t next_deadline;
 	uint32_t marks;
@@ -293,6 +293,7 @@ struct twin_engine {
 	uint64_t repair_data_at;
 	struct inplace *in_place;
 	bool in_place_last; /* that was the last swap, and no checkpoint since */
+	bool freezing;      /* threads are being stopped for a checkpoint */
 	bool had_children;  /* at some checkpoint; then they are listed within the freeze */
 	char in_place_failed[TWIN_REASON_MAX];
 	struct descendant descendants[DESCENDANTS_MAX]; /* of the swap under way (children.c) */
@@ -374,8 +375,10 @@ struct injection {
 	struct arch_regs saved;
 	uint64_t saved_mask;
 	cpu_set_t saved_affinity;
-	bool pinned, restore, unfiltered, stopped_by_user;
-	unsigned steps; /* each is a voluntary switch of the task */
+	bool pinned, restore, unfiltered, stopped_by_user, timed;
+	unsigned steps;  /* each is a voluntary switch of the task */
+	uint64_t buffer; /* 0, or what was at that address is kept */
+	uint8_t kept[32];
 };
 _must_check_ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	bool restore, struct injection *ret);
@@ -386,6 +389,8 @@ _must_check_ int inject_output(
 /* And for one that reads up to 32 bytes from there. */
 _must_check_ int inject_input(struct injection *in, long nr, uint64_t args[6], unsigned in_arg,
 	const void *data, size_t len);
+/* What these two have left in its memory is put back; inject_end() does it as well. */
+_must_check_ int inject_clean(struct injection *in);
 void inject_end(struct injection *in);
 _must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
 

@@ -111,10 +111,12 @@ static void read_flags(struct file_table *table, struct file_entry *f, pid_t pid
 static int read_path_entry(struct file_table *table, struct file_entry *f, pid_t pid, int pidfd)
 {
 	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
+	off_t at;
 
 	if (fd < 0)
 		return errno == EBADF ? 0 : -errno; /* closed by now, or we have no room */
-	f->offset = MAX2((int64_t)lseek(fd, 0, SEEK_CUR), (int64_t)-1);
+	at = lseek(fd, 0, SEEK_CUR);
+	f->offset = MAX2((int64_t)at, (int64_t)-1);
 	f->status = fcntl(fd, F_GETFL);
 	close(fd);
 	if (f->fd > 2)

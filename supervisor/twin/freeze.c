@@ -41,15 +41,16 @@ void engine_deadline_set(struct twin_engine *e, nsec_t in)
 		e->deadline_timer_made = true;
 	}
 	deadline_passed = 0;
-	timer_settime(e->deadline_timer, 0, &its, NULL);
+	e->deadline_set = timer_settime(e->deadline_timer, 0, &its, NULL) == 0;
 }
 
 void engine_deadline_clear(struct twin_engine *e)
 {
 	struct itimerspec its = {0};
 
-	if (e->deadline_timer_made)
+	if (e->deadline_set)
 		timer_settime(e->deadline_timer, 0, &its, NULL);
+	e->deadline_set = false;
 	deadline_passed = 0;
 }
 
@@ -114,7 +115,9 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 	return true;
 }
 
-/* Ask one thread to stop; false when there is no such task (any more, or not yet seen to end). */
+/* Ask one thread to stop; false when there is no such task (any more, or not yet seen to end). One
+ * that sleeps on an idle processor takes 50 us and more to come; bound to ours for that moment it
+ * takes 10, but it may be awake by now, and see that, or bind itself. */
 static bool ask(struct twin_engine *e, struct thread *t)
 {
 	if (t->asked || ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) == 0) {

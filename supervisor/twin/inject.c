@@ -110,19 +110,26 @@ static void reap_killed_threads(struct twin_engine *e)
  * a node may not wait for ever for a task that is starved of its processor. */
 #define HELPER_PATIENCE 2000000000ULL
 
-static pid_t wait_for_step(const struct injection *in, int *ret_raw)
+static pid_t wait_for_step(struct injection *in, int *ret_raw)
 {
-	bool main_thread = in->tid == in->e->pid, helper = is_helper(in->e, in->tid);
+	struct twin_engine *e = in->e;
+	bool main_thread = in->tid == e->pid, helper = is_helper(e, in->tid);
 	pid_t r;
 
-	if (main_thread || helper)
-		engine_deadline_set(in->e, main_thread ? KILLED_LOOK : HELPER_PATIENCE);
-	while ((r = engine_wait(in->tid, ret_raw)) == -ETIMEDOUT && main_thread) {
-		reap_killed_threads(in->e);
-		engine_deadline_set(in->e, KILLED_LOOK);
+	/* The timer goes on until the injection is over: to set it at each step costs as much as
+	 * the step. */
+	if (main_thread && !e->deadline_set) {
+		engine_deadline_set(e, KILLED_LOOK);
+		in->timed = true;
+	} else if (helper) {
+		engine_deadline_set(e, HELPER_PATIENCE);
 	}
-	if (main_thread || helper)
-		engine_deadline_clear(in->e);
+	while ((r = engine_wait(in->tid, ret_raw)) == -ETIMEDOUT && main_thread) {
+		reap_killed_threads(e);
+		engine_deadline_set(e, KILLED_LOOK);
+	}
+	if (helper)
+		engine_deadline_clear(e);
 	if (r == -ETIMEDOUT && helper)
 		kill(in->tid, SIGKILL); /* its end is told as that of any */
 	return r;
@@ -188,15 +195,16 @@ int inject_call(struct injection *in, long nr, const uint64_t args[6], long *ret
 }
 
 /* The buffer is below the red zone of the thread's stack, where nothing can be. The bytes there
- * are put back all the same. */
+ * are put back all the same, at the end or before a copy is made. */
 static int call_with_buffer(struct injection *in, long nr, uint64_t args[6], unsigned arg,
 	const void *input, void *output, size_t len)
 {
 	uint64_t at = (arch_sp(&in->saved) - 1024) & ~15ULL;
-	uint8_t kept[32];
 	long result;
-	int r = image_read(in->tid, at, kept, sizeof(kept));
+	int r = in->buffer ? 0 : image_read(in->tid, at, in->kept, sizeof(in->kept));
 
+	if (r == 0)
+		in->buffer = at;
 	if (r == 0 && input)
 		r = image_write(in->tid, at, input, len);
 	if (r < 0)
@@ -205,11 +213,15 @@ static int call_with_buffer(struct injection *in, long nr, uint64_t args[6], uns
 	r = inject_call(in, nr, args, &result);
 	if (r < 0)
 		return r;
-	if (result < 0)
-		r = (int)result;
-	else if (output)
-		r = image_read(in->tid, at, output, len);
-	return image_write(in->tid, at, kept, sizeof(kept)) < 0 ? -EFAULT : r;
+	return result < 0 ? (int)result : output ? image_read(in->tid, at, output, len) : 0;
+}
+
+int inject_clean(struct injection *in)
+{
+	uint64_t at = in->buffer;
+
+	in->buffer = 0;
+	return at ? image_write(in->tid, at, in->kept, sizeof(in->kept)) : 0;
 }
 
 int inject_output(
@@ -244,6 +256,9 @@ void inject_end(struct injection *in)
 {
 	struct thread *t = thread_find(in->e, in->tid);
 
+	(void)!inject_clean(in); /* fails only when the task is dead */
+	if (in->timed)
+		engine_deadline_clear(in->e);
 	if (t)
 		t->wait.switches += t->wait.switches ? in->steps : 0;
 	if (in->pinned)

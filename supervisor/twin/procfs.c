@@ -18,6 +18,10 @@ static int proc_open(int flags, const char *fmt, va_list ap)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Of a longer text the first read may give a part, but a kernel buffer of this size always holds
+ * one that is shorter (fs/seq_file.c: a page, filled as far as whole records go). */
+#define COMPLETE 1024
+
 ssize_t proc_reread(int fd, char *buf, size_t size)
 {
 	size_t len = 0;
@@ -29,6 +33,8 @@ ssize_t proc_reread(int fd, char *buf, size_t size)
 		if (n == 0)
 			break;
 		len += (size_t)n;
+		if (len < COMPLETE)
+			break;
 	}
 	buf[len] = '\0';
 	return (ssize_t)len;
