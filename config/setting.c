@@ -64,6 +64,12 @@ static const char *const dont_fork_names[_DONT_FORK_MAX] = {
 	[DONT_FORK_SHARE] = "share",
 };
 
+static const char *const thread_exit_names[_THREAD_EXIT_MAX] = {
+	[THREAD_EXIT_IGNORE] = "ignore",
+	[THREAD_EXIT_LOG] = "log",
+	[THREAD_EXIT_FAILOVER] = "failover",
+};
+
 /* clang-format off */
 const struct setting settings[] = {
 	{ "Unit", "Description", set_description, FIELD(description), .allowed = "any text" },
@@ -162,6 +168,8 @@ const struct setting settings[] = {
 	{ "Failover", "OnDependencyFailover", set_dependency_action, FIELD(failover),
 	  .allowed = "none, signal:SIGNAL, reload, restart, checkpoint or stop; for one node "
 		     "alone as NODE=restart" },
+	{ "Failover", "OnThreadExit", set_enum, FIELD(failover.on_thread_exit),
+	  .words = thread_exit_names, .max = _THREAD_EXIT_MAX, .allowed = "ignore, log, failover" },
 	{ "Failover", "PostMortem", set_bool, FIELD(failover.post_mortem), .allowed = BOOL_TEXT },
 	{ "Failover", "CoreDump", set_bool, FIELD(failover.core_dump), .allowed = BOOL_TEXT },
 	{ "Failover", "EventFD", set_bool, FIELD(failover.event_fd), .allowed = BOOL_TEXT },

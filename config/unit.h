@@ -111,15 +111,18 @@ struct dependency_rule {
 	enum dependency_action action;
 	int signal;
 };
+/* What a thread of the node that ended by itself, while the others go on, means. */
+enum on_thread_exit { THREAD_EXIT_IGNORE, THREAD_EXIT_LOG, THREAD_EXIT_FAILOVER, _THREAD_EXIT_MAX };
 struct failover_settings {
 	usec_t stable;   /* StableSec=, default 1s: a failure sooner after a swap is the same one */
 	char **failsafe; /* FailsafeUnit=: started when the node has failed for good */
 	char **notify;   /* Notify=: nodes that are dependents though they name this one nowhere */
 	struct dependency_rule *rules; /* OnDependencyFailover= */
 	size_t n_rules;
-	bool event_fd;    /* EventFD=: $TWINIT_EVENT_FD */
-	bool post_mortem; /* PostMortem=, default yes: back traces of the dead */
-	bool core_dump;   /* CoreDump=: and a core file of them */
+	enum on_thread_exit on_thread_exit; /* OnThreadExit=, default ignore */
+	bool event_fd;                      /* EventFD=: $TWINIT_EVENT_FD */
+	bool post_mortem;                   /* PostMortem=, default yes: back traces of the dead */
+	bool core_dump;                     /* CoreDump=: and a core file of them */
 };
 /* The rule for failovers of node; never NULL. */
 const struct dependency_rule *unit_dependency_rule(const struct unit *u, const char *node);

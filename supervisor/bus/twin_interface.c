@@ -16,6 +16,7 @@
 	X(FreezeMaxUSec, U64, TICKS, n->twin.freeze_max)                                           \
 	X(MemoryPrivate, U64, TICKS, n->twin.memory_private)                                       \
 	X(NThreads, U32, TICKS, n->twin.n_threads)                                                 \
+	X(NThreadsEnded, U32, TICKS, n->twin.n_threads_ended)                                      \
 	X(NCheckpoints, U32, TICKS, n->twin.n_checkpoints)                                         \
 	X(NSkipped, U32, TICKS, n->twin.n_skipped)                                                 \
 	X(SkipReason, TEXT, TICKS, n->twin.skip_reason)                                            \

@@ -64,6 +64,7 @@ void arm_report(struct arm *a)
 	t->n_threads = a->n_threads;
 	t->n_checkpoints = a->n_checkpoints;
 	t->n_skipped = a->n_skipped;
+	t->n_threads_ended = k->thread_end.n;
 	snprintf(t->skip_reason, sizeof(t->skip_reason), "%s", a->skip_reason);
 	snprintf(t->excluded, sizeof(t->excluded), "%s", twin_excluded(k->engine));
 	report_send(&k->report, &m);
@@ -179,6 +180,10 @@ static void try_now(struct arm *a)
 	if (probes_suspicion(k)) {
 		/* It would bring the fault back. */
 		skip(a, -EBUSY, "a probe suspects the node");
+		return;
+	}
+	if (thread_end_suspects(k)) {
+		skip(a, -EBUSY, "a thread of it has ended");
 		return;
 	}
 	prober_before_freeze(k);

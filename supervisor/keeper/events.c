@@ -91,6 +91,7 @@ static void on_exec(struct keeper *k)
 	log_node(LOG_INFO, k->unit->id, "process %d executed another program; its twins are gone",
 		k->main_pid);
 	arm_forget(&k->arm);
+	thread_end_forget(k);
 	if (k->arm.on)
 		arm_start(&k->arm, k->unit->twin.interval);
 }
@@ -117,6 +118,9 @@ static void on_event(struct keeper *k, const struct twin_event *e, nsec_t seen)
 		break;
 	case TWIN_EVENT_EXITED:
 		on_exited(k, e, seen);
+		break;
+	case TWIN_EVENT_THREADS_ENDED:
+		thread_end_note(k, e);
 		break;
 	case TWIN_EVENT_CHILD:
 		on_child(k, e);

@@ -287,6 +287,7 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	note_fault(k, a, s->new_pid, r.fault);
 	guard_follow(k, s->new_pid);
 	k->leaving = false;
+	thread_end_forget(k);
 	k->arm.stopped = k->arm.refused = false;
 	/* What was asked for is no failure that could come again soon. */
 	if (in->event != GUARD_FAILOVER)

@@ -198,6 +198,7 @@ void guard_settle(struct keeper *k)
 	arm_stop(&k->arm);
 	probes_stop(k);
 	reload_cancel(k);
+	thread_end_forget(k);
 	event_fd_close(&k->event_fd);
 
 	if (k->want_up && policy_wants_restart(k->unit->restart, k->result)) {
@@ -365,6 +366,7 @@ void guard_init(struct keeper *k)
 	k->spawned = (struct spawned)SPAWNED_NONE;
 	k->event_fd = (struct event_fd)EVENT_FD_NONE;
 	reload_init(k);
+	thread_end_init(k);
 	ev_init(&k->state_timer, on_state_timer);
 	ev_init(&k->quit_timer, on_quit_timer);
 	ev_prepare_init(&k->quit_prepare, on_quit_prepare);

@@ -24,6 +24,7 @@
 #include "supervisor/keeper/reload.h"
 #include "supervisor/keeper/report.h"
 #include "supervisor/keeper/spawn.h"
+#include "supervisor/keeper/thread_end.h"
 #include "supervisor/twin/twin.h"
 
 struct keeper {
@@ -38,6 +39,7 @@ struct keeper {
 	struct backtrace backtrace;
 	struct event_fd event_fd; /* [Failover] EventFD= */
 	struct node_cgroup cgroup;
+	struct thread_end thread_end;
 
 	int control_fd; /* -1: the supervisor is gone */
 	int notify_fd;  /* -1: none could be made */

@@ -36,6 +36,7 @@ static const char *const node_result_names[_RESULT_MAX] = {
 	[RESULT_DEADLINE] = "deadline",
 	[RESULT_LOGICAL] = "logical",
 	[RESULT_PING] = "ping",
+	[RESULT_THREAD_EXIT] = "thread-exit",
 	[RESULT_TWIN_FAILED] = "twin-failed",
 	[RESULT_REQUESTED] = "requested",
 };

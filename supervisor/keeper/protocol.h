@@ -22,7 +22,7 @@
 #include "config/clock.h"
 #include "config/macro.h"
 
-#define KEEPER_PROTOCOL_VERSION 5u
+#define KEEPER_PROTOCOL_VERSION 6u
 #define KEEPER_TEXT_MAX 256
 #define KEEPER_EXCLUDED_MAX 128
 #define KEEPER_GENERATIONS_MAX 8
@@ -59,6 +59,7 @@ enum node_result {
 	RESULT_DEADLINE,
 	RESULT_LOGICAL,
 	RESULT_PING,
+	RESULT_THREAD_EXIT,
 	RESULT_TWIN_FAILED,
 	RESULT_REQUESTED,
 	_RESULT_MAX
@@ -115,6 +116,7 @@ struct keeper_twin_report {
 	usec_t freeze_last, freeze_median, freeze_max;
 	uint64_t memory_private; /* bytes the newest twin holds alone */
 	unsigned n_threads, n_checkpoints, n_skipped;
+	unsigned n_threads_ended;           /* of this run, without it */
 	char excluded[KEEPER_EXCLUDED_MAX]; /* memory that the newest twin was made without */
 	char skip_reason[KEEPER_TEXT_MAX];  /* of the last skip, "" when there was none */
 };

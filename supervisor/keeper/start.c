@@ -13,6 +13,7 @@ static void new_run(struct keeper *k)
 	k->result = RESULT_SUCCESS;
 	k->detail[0] = '\0';
 	k->oom_killed = false;
+	k->thread_end.n = 0;
 	k->next_pre = 0;
 	k->traced = k->executed = k->leaving = k->no_swap = false;
 	k->ladder = (struct ladder){0};

@@ -258,7 +258,8 @@ bool engine_helper_ended(struct twin_engine *e, pid_t pid)
 void engine_push_event(struct twin_engine *e, const struct twin_event *ev)
 {
 	/* Whatever else is lost in a flood, the fate of the active is not. */
-	bool vital = ev->type != TWIN_EVENT_CHILD && ev->type != TWIN_EVENT_TWIN_LOST;
+	bool vital = ev->type != TWIN_EVENT_CHILD && ev->type != TWIN_EVENT_TWIN_LOST &&
+		     ev->type != TWIN_EVENT_THREADS_ENDED;
 
 	if (e->n_events < (vital ? EVENTS_MAX : EVENTS_MAX - 8))
 		e->events[e->n_events++] = *ev;
@@ -358,7 +359,7 @@ static void handle_exec(struct twin_engine *e)
 static void handle_end(struct twin_engine *e, struct thread *t, pid_t pid, int raw)
 {
 	if (pid != e->pid) {
-		thread_remove(e, t);
+		thread_ended(e, t);
 		return;
 	}
 	threads_clear(e);

@@ -322,6 +322,8 @@ _must_check_ int engine_find_vdso(struct twin_engine *e, pid_t pid);
 struct thread *thread_find(struct twin_engine *e, pid_t tid);
 struct thread *thread_add(struct twin_engine *e, pid_t tid);
 void thread_remove(struct twin_engine *e, struct thread *t);
+/* It ended, while the process may go on. */
+void thread_ended(struct twin_engine *e, struct thread *t);
 void threads_clear(struct twin_engine *e);
 void threads_sort(struct twin_engine *e); /* by tid; at a checkpoint */
 /* Each thread tells its stop and the end of it in its own time: the main thread may go on before

@@ -102,7 +102,7 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 		if (pid == e->pid)
 			engine_defer(e, pid, raw);
 		else
-			thread_remove(e, t);
+			thread_ended(e, t);
 		return running;
 	}
 	t->stopped = true;

@@ -87,6 +87,40 @@ void thread_remove(struct twin_engine *e, struct thread *t)
 	}
 }
 
+static bool is_in_twin(const struct twin_engine *e, pid_t tid)
+{
+	const struct twin *w = e->n_twins > 0 ? e->twins[0] : NULL;
+
+	for (size_t i = 0; w && i < w->n_threads; i++)
+		if (w->threads[i].tid == tid)
+			return true;
+	return false;
+}
+
+void thread_ended(struct twin_engine *e, struct thread *t)
+{
+	struct twin_event *event = NULL;
+
+	if (is_in_twin(e, t->inner ? t->inner : t->tid)) {
+		/* One event for all: they may be many. */
+		for (unsigned i = 0; i < e->n_events; i++)
+			if (e->events[i].type == TWIN_EVENT_THREADS_ENDED)
+				event = &e->events[i];
+		if (!event) {
+			unsigned n = e->n_events;
+			engine_push_event(e, &(struct twin_event){.type = TWIN_EVENT_THREADS_ENDED,
+						     .pid = e->pid});
+			event = e->n_events > n ? &e->events[n] : NULL;
+		}
+	}
+	if (event) {
+		event->count++;
+		event->tid = t->tid;
+		memcpy(event->name, t->name, sizeof(event->name));
+	}
+	thread_remove(e, t);
+}
+
 static int compare_tids(const void *a, const void *b)
 {
 	return (*(struct thread *const *)a)->tid - (*(struct thread *const *)b)->tid;

@@ -44,8 +44,10 @@ enum twin_event_type {
 	TWIN_EVENT_EXITED,  /* the whole process is gone; .status is its raw wait status */
 	TWIN_EVENT_STOPPED, /* group-stopped by .signal: no checkpoints until continued */
 	TWIN_EVENT_CONTINUED,
-	TWIN_EVENT_TWIN_LOST, /* the twin with .pid ended on its own (OOM killer, kill -9) */
-	TWIN_EVENT_CHILD,     /* another child of this process, .pid, ended with .status */
+	TWIN_EVENT_TWIN_LOST,     /* the twin with .pid ended on its own (OOM killer, kill -9) */
+	TWIN_EVENT_THREADS_ENDED, /* threads that the newest twin has, .count of them, the last
+				   * being .tid with .name; at the end of a process, too */
+	TWIN_EVENT_CHILD,         /* another child of this process, .pid, ended with .status */
 };
 
 struct twin_event {
@@ -53,6 +55,8 @@ struct twin_event {
 	pid_t pid, tid;
 	int signal;
 	int status;
+	unsigned count;         /* THREADS_ENDED */
+	char name[16];          /* THREADS_ENDED */
 	bool core;              /* FATAL: the signal's default action dumps core */
 	uint64_t fault_address; /* FATAL by SIGSEGV, SIGBUS, SIGILL, SIGFPE of its own; else 0 */
 	uint64_t instruction;   /* FATAL by its own doing, abort() too; 0: somebody else sent it */

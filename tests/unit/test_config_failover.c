@@ -52,6 +52,10 @@ static void dependency_rules(void **state _unused_)
 	assert_int_equal(l.unit->failover.stable, 5 * USEC_PER_SEC);
 	assert_true(l.unit->failover.event_fd);
 	done(&l);
+	l = load_clean(SERVICE "[Failover]\nOnThreadExit=failover\n");
+	assert_int_equal(l.unit->failover.on_thread_exit, THREAD_EXIT_FAILOVER);
+	done(&l);
+	expect_error(SERVICE "[Failover]\nOnThreadExit=restart\n", 4, "OnThreadExit", "");
 	l = load_clean(SERVICE "[Failover]\nOnDependencyFailover=x=signal:SIGUSR2\n");
 	assert_int_equal(unit_dependency_rule(l.unit, "y")->action, DEPENDENCY_NONE);
 	assert_int_equal(unit_dependency_rule(l.unit, "x")->signal, SIGUSR2);

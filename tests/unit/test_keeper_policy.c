@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "supervisor/keeper/arm.h"
 #include "supervisor/keeper/policy.h"
+#include "supervisor/keeper/thread_end.h"
 
 static enum node_result result_of(int raw)
 {
@@ -170,6 +172,23 @@ static void test_restart_delay(_unused_ void **state)
 	assert_in_range(policy_restart_delay(&u, 1), 1, 16 * USEC_PER_SEC);
 }
 
+static void test_process_lives(_unused_ void **state)
+{
+	siginfo_t info;
+	pid_t pid;
+
+	assert_true(process_lives(getpid()));
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(0);
+	/* It is gone, and not reaped. */
+	assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT), 0);
+	assert_false(process_lives(pid));
+	waitpid(pid, NULL, 0);
+	assert_false(process_lives(pid));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -182,6 +201,7 @@ int main(void)
 		cmocka_unit_test(test_more_success),
 		cmocka_unit_test(test_restart_delay),
 		cmocka_unit_test(test_figures),
+		cmocka_unit_test(test_process_lives),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

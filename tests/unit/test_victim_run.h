@@ -175,6 +175,7 @@ _unused_ static void run_take_events(struct victim_run *r)
 			r->lost_pid = ev.pid;
 			break;
 		case TWIN_EVENT_CHILD:
+		case TWIN_EVENT_THREADS_ENDED:
 			break;
 		}
 	}

@@ -7,7 +7,8 @@ A SIGHUP counts as one.
 
 ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
 env NAME, children (how many have come and gone), event (the next datagram of $TWINIT_EVENT_FD, its
-lines parted by blanks), notify TEXT, exit STATUS, signal NUMBER, exec, eat MEGABYTES
+lines parted by blanks), notify TEXT, exit STATUS, signal NUMBER, exec, leave (one of the threads
+ends), eat MEGABYTES
 (of memory, for good), chew (write to all of it), and hang (which
 never answers, and sends no WATCHDOG=1 any more).
 """
@@ -22,6 +23,7 @@ import threading
 count = 0
 n_children = 0
 eaten = []
+gates = []
 
 
 def notify(text):
@@ -61,6 +63,9 @@ def answer(words):
         for _ in range(int(words[1])):
             eaten.append(bytearray(b"x" * 2**20))
         return "burp"
+    if words[0] == "leave":
+        gates.pop().set()
+        return "bye"
     if words[0] == "chew":
         for piece in eaten:
             piece[::4096] = b"y" * 256
@@ -130,7 +135,8 @@ def main():
     for o in options:
         if o.startswith("--threads="):
             for _ in range(int(o.split("=")[1])):
-                threading.Thread(target=threading.Event().wait, daemon=True).start()
+                gates.append(threading.Event())
+                threading.Thread(target=gates[-1].wait, daemon=True).start()
         if o.startswith("--gate="):
             with open(o.split("=")[1], encoding="ascii") as f:
                 f.readline()
