@@ -344,26 +344,25 @@ int capture_once(struct twin_engine *e, struct thread *t)
 
 int capture_thread(struct twin_engine *e, struct thread *t)
 {
-	void *head = NULL;
-	size_t len = 0;
-	int r;
-
 	if (t->sched.size == 0) /* born since the look */
 		look_at_facts(e, t);
 	else if (names_change(e))
 		(void)read_names(e->pid, t->tid, t->name, &t->timer_slack);
-	/* What a thread may have changed since. */
+	return ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(t->sigmask), &t->sigmask) < 0 ? -errno : 0;
+}
+
+int capture_rest(struct thread *t)
+{
+	void *head = NULL;
+	size_t len = 0;
+
+	/* What a thread may have changed since the look. */
 	schedule_read(t->tid, &t->sched);
 	if (sched_getaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0)
 		CPU_ZERO(&t->affinity);
-	r = arch_get_xstate(t->tid, &t->xstate);
-	if (r < 0)
-		return r;
-	if (ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(t->sigmask), &t->sigmask) < 0)
-		return -errno;
 	if (syscall(SYS_get_robust_list, t->tid, &head, &len) < 0)
 		len = 0;
 	t->robust_head = (uint64_t)head;
 	t->robust_len = head ? len : 0;
-	return 0;
+	return arch_get_xstate(t->tid, &t->xstate);
 }

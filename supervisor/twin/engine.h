@@ -294,6 +294,7 @@ struct twin_engine {
 	struct inplace *in_place;
 	bool in_place_last; /* that was the last swap, and no checkpoint since */
 	bool freezing;      /* threads are being stopped for a checkpoint */
+	nsec_t fork_took;   /* at the last checkpoint */
 	bool had_children;  /* at some checkpoint; then they are listed within the freeze */
 	char in_place_failed[TWIN_REASON_MAX];
 	struct descendant descendants[DESCENDANTS_MAX]; /* of the swap under way (children.c) */
@@ -381,6 +382,9 @@ struct injection {
 	unsigned steps;  /* each is a voluntary switch of the task */
 	uint64_t buffer; /* 0, or what was at that address is kept */
 	uint8_t kept[32];
+	/* Called once, while the task makes the next call; -errno stays in meanwhile_failed. */
+	int (*meanwhile)(struct twin_engine *e);
+	int meanwhile_failed;
 };
 _must_check_ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	bool restore, struct injection *ret);
@@ -393,6 +397,8 @@ _must_check_ int inject_input(struct injection *in, long nr, uint64_t args[6], u
 	const void *data, size_t len);
 /* What these two have left in its memory is put back; inject_end() does it as well. */
 _must_check_ int inject_clean(struct injection *in);
+/* Its next calls on another processor than ours, if it may. */
+void inject_elsewhere(struct injection *in);
 void inject_end(struct injection *in);
 _must_check_ int inject_mask_all(pid_t tid, uint64_t *ret_old);
 
@@ -427,6 +433,8 @@ const char *restart_unsupported(const struct arch_regs *r); /* NULL: fine */
 _must_check_ int capture_look(struct twin_engine *e, bool *ret_quiet); /* outside the freeze */
 _must_check_ bool capture_same_names(struct twin_engine *e);           /* after it */
 _must_check_ int capture_thread(struct twin_engine *e, struct thread *t);
+/* What nothing depends on before the copy is made, and so may be read while it is. */
+_must_check_ int capture_rest(struct thread *t);
 _must_check_ int capture_once(struct twin_engine *e, struct thread *t);
 
 /* alike.c */

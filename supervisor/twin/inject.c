@@ -78,6 +78,18 @@ int inject_begin(struct twin_engine *e, pid_t tid, const struct arch_regs *regs,
 	return 0;
 }
 
+void inject_elsewhere(struct injection *in)
+{
+	cpu_set_t others = in->saved_affinity;
+	int cpu = sched_getcpu();
+
+	if (!in->pinned || cpu < 0)
+		return;
+	CPU_CLR(cpu, &others);
+	if (CPU_COUNT(&others) > 0)
+		(void)sched_setaffinity(in->tid, sizeof(others), &others);
+}
+
 /* How long a step may take before a look at whether the process was killed meanwhile. */
 #define KILLED_LOOK 10000000ULL
 
@@ -145,6 +157,10 @@ static int step_once(struct injection *in)
 	if (ptrace(PTRACE_SINGLESTEP, in->tid, NULL, NULL) < 0)
 		return -errno;
 	in->steps++;
+	if (in->meanwhile) {
+		in->meanwhile_failed = in->meanwhile(in->e);
+		in->meanwhile = NULL;
+	}
 	do
 		r = wait_for_step(in, &raw);
 	while (r == -EINTR);

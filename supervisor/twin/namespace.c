@@ -469,6 +469,8 @@ static int enter(struct twin_engine *e, struct thread *t, struct nest_build *b, 
 		return r;
 	(void)capture_rseq(t);
 	r = capture_thread(e, t);
+	if (r == 0)
+		r = capture_rest(t);
 	if (r == 0 && t->stop.kind != WAIT_PTRACE_EVENT)
 		r = capture_once(e, t);
 	/* What it makes shall die with us from its first moment. */
