@@ -377,7 +377,6 @@ static bool open_again(struct twin_engine *e, const struct file_table *then,
 		return true;
 	at = repair_data(e, path, strlen(path) + 1);
 	return at && repair_add(e, SYS_openat, ARGS((uint64_t)AT_FDCWD, at, flags)) &&
-	       repair_add(e, SYS_lseek, ARGS((uint64_t)opened, (uint64_t)f->offset, SEEK_SET)) &&
 	       copy_fd(e, opened, f) && close_fd(e, opened);
 }
 
@@ -452,18 +451,30 @@ static void restore_status(struct twin_engine *e, pid_t pid, const struct file_t
 	}
 }
 
+/* Last of all: to seek in a file of /proc is to read it up to there, and what lies behind that is
+ * found by the next read() as it was then; half read, the description of an epoll set must not be
+ * that of before. */
+static void restore_offsets(struct twin_engine *e, pid_t pid, const struct file_table *then,
+	const struct file_table *now, struct twin_swap *ret)
+{
+	for (size_t i = 0; i < then->n; i++) {
+		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
+		bool same = n && same_file(n, t);
+
+		if (t->offset < 0 || (same && n->offset == t->offset) ||
+			(same && (t->flags & O_APPEND)) || (same && is_standard_stream(pid, t->fd)))
+			continue;
+		if (!same && (t->kind != FILE_PATH || !t->path || t->offset == 0))
+			continue;
+		bool added = repair_add(
+			e, SYS_lseek, ARGS((uint64_t)t->fd, (uint64_t)t->offset, SEEK_SET));
+		ret->offsets_restored += same && added;
+	}
+}
+
 void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *then,
 	const struct file_table *now, struct twin_swap *ret)
 {
-	/* Offsets of what is still there. */
-	for (size_t i = 0; i < then->n; i++) {
-		const struct file_entry *t = &then->entries[i], *n = files_find(now, t->fd);
-		if (!n || !same_file(n, t) || t->offset < 0 || n->offset == t->offset ||
-			(t->flags & O_APPEND) || is_standard_stream(pid, t->fd))
-			continue;
-		ret->offsets_restored += repair_add(
-			e, SYS_lseek, ARGS((uint64_t)t->fd, (uint64_t)t->offset, SEEK_SET));
-	}
 	/* Opened since: closed, before numbers are given back. */
 	for (size_t i = 0; i < now->n; i++) {
 		const struct file_entry *n = &now->entries[i], *t = files_find(then, n->fd);
@@ -480,4 +491,5 @@ void files_reconcile(struct twin_engine *e, pid_t pid, const struct file_table *
 	restore_status(e, pid, then, now);
 	file_locks_reconcile(e, &then->locks, &now->locks, ret->fds_closed + ret->fds_replaced > 0);
 	reconcile_epoll(e, then, now, ret);
+	restore_offsets(e, pid, then, now, ret);
 }
