@@ -540,6 +540,10 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	if (r == 0)
 		r = in_the_freeze(e, w, force, &cp);
 	cp.n_threads = e->n_threads;
+	FOREACH_THREAD(e, t)
+	{
+		t->late = r == -EBUSY && !t->stopped;
+	}
 	engine_thaw(e);
 	waits_arm(e);
 	cp.freeze = now_nsec() - cp.at;

@@ -376,6 +376,7 @@ static void handle_thread(struct twin_engine *e, struct thread *t, const struct 
 	t->stopped = true;
 	t->stop = *w;
 	t->asked = false; /* any stop takes an interrupt with it that was under way */
+	t->late = false;
 	switch (w->kind) {
 	case WAIT_SIGNAL_STOP:
 		signals_handle(e, t, w->signal);

@@ -63,6 +63,7 @@ struct thread {
 	pid_t inner;               /* its number in its namespace; 0: not known, or not inside */
 	bool second_fatal;         /* stands at a fatal signal, but another came first */
 	bool used, stopped, asked; /* asked: a PTRACE_INTERRUPT is under way */
+	bool late;                 /* it did not stop in time for a checkpoint, and has not since */
 	bool mended;               /* in this freeze: its registers are fit to go on with */
 	bool group_stopped;        /* by a signal; the next stop is the end of that */
 	bool expiring;             /* asked because its wait is over */
@@ -364,6 +365,8 @@ void schedule_hurry(struct schedule *ret_own, pid_t other);
 /* freeze.c */
 /* All threads stopped, at whatever stop. */
 _must_check_ int engine_stop_all(struct twin_engine *e);
+/* It was too late for a checkpoint, and does still not come out of the kernel. */
+bool thread_is_stuck(const struct twin_engine *e, const struct thread *t);
 _must_check_ int engine_freeze(struct twin_engine *e);
 void engine_thaw(struct twin_engine *e);
 /* waitpid(pid, __WALL) that gives up at the deadline: -ETIMEDOUT, else the pid or -errno. */

@@ -111,7 +111,7 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 	t->settled = ev.kind == WAIT_SYSCALL_STOP && partial_settle(e, t);
 	/* "any trap clears pending STOP trap" (kernel/signal.c, ptrace_stop()): whatever the stop
 	 * is, the interrupt may be gone with it. One too many does no harm. */
-	t->asked = false;
+	t->asked = t->late = false;
 	return true;
 }
 
@@ -126,6 +126,19 @@ static bool ask(struct twin_engine *e, struct thread *t)
 	}
 	/* A zombie still has its end to be told by waitpid(). */
 	return proc_tgid(t->tid) == e->pid;
+}
+
+/* In the kernel for so long that it would not be waited for in vain again; proc(5), stat. */
+bool thread_is_stuck(const struct twin_engine *e, const struct thread *t)
+{
+	char text[512];
+	const char *p;
+
+	if (!t->late || t->stopped ||
+		proc_read(text, sizeof(text), "%d/task/%d/stat", e->pid, t->tid) <= 0)
+		return false;
+	p = strrchr(text, ')');
+	return p && p[1] && p[2] == 'D';
 }
 
 int engine_stop_all(struct twin_engine *e)

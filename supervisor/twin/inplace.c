@@ -185,6 +185,11 @@ const char *inplace_impossible(struct twin_engine *e, const struct twin *w)
 		return "it has ended";
 	if (e->group_stopped)
 		return "it is stopped by a signal";
+	FOREACH_THREAD(e, t)
+	{
+		if (thread_is_stuck(e, t))
+			return "a thread does not come out of the kernel";
+	}
 	if (!w->in_place.fit)
 		return w->in_place.why_not;
 	if (!e->holder || e->holder_fresh || e->holder_busy)

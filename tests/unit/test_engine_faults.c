@@ -3,6 +3,8 @@
  * The twin engine where things go wrong: processes that stop, end, exec or lose their main
  * thread, twins killed from outside, no right to trace, generations, and orders that make no sense.
  */
+#include <sys/fanotify.h>
+
 #include "tests/unit/test_victim_run.h"
 
 #define CHECK(cond, ...) ((cond) || run_fail(&run, #cond ": " __VA_ARGS__))
@@ -332,6 +334,49 @@ static void others_are_told(void **state)
 	run_finish(&run);
 }
 
+static bool sleeps_uninterruptibly(void)
+{
+	char path[64], text[512] = "";
+	const char *p;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", run.pid);
+	f = fopen(path, "re");
+	if (f) {
+		(void)!fgets(text, sizeof(text), f);
+		fclose(f);
+	}
+	p = strrchr(text, ')');
+	return p && p[2] == 'D';
+}
+
+/* The time of a freeze is lost once to a thread that does not stop, and not at the swap again. */
+static void stuck_in_the_kernel(void **state)
+{
+	struct twin_swap sw = {0};
+	char path[64];
+	int watch = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
+
+	(void)state;
+	if (watch < 0)
+		skip();
+	if (run_begin(&run, "stuck", 1, true) && checkpoint() && run_progress(&run, 2)) {
+		twin_prefer_way(run.e, TWIN_WAY_IN_PLACE);
+		snprintf(path, sizeof(path), "%s/watched", run.dir);
+		if (fanotify_mark(watch, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, path) == 0)
+			atomic_store(&run.shared->command, VICTIM_EXEC);
+		(void)(run_until(&run, sleeps_uninterruptibly(), "the sleep") &&
+			checkpoint_says(-EBUSY) &&
+			CHECK(twin_swap(run.e, 0, &sw) == 0, "%s", twin_reason(run.e)) &&
+			CHECK(sw.way == TWIN_WAY_RECLAIM, "way") &&
+			CHECK(strcmp(sw.why, "a thread does not come out of the kernel") == 0, "%s",
+				sw.why) &&
+			run_progress(&run, 2));
+	}
+	close(watch);
+	run_end(&run);
+}
+
 static void generations(void **state)
 {
 	uint64_t counter[4];
@@ -500,6 +545,7 @@ int main(int argc, char **argv)
 		TEST(twin_killed),
 		TEST(twin_killed_unseen),
 		TEST(others_are_told),
+		TEST(stuck_in_the_kernel),
 		TEST(generations),
 		TEST(exec_drops_twins),
 		TEST(main_thread_left),
