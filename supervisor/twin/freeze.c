@@ -141,6 +141,15 @@ bool thread_is_stuck(const struct twin_engine *e, const struct thread *t)
 	return p && p[1] && p[2] == 'D';
 }
 
+/* All others are gone then, and whoever called exec tells nothing more under its old number. */
+static bool is_at_exec(struct twin_engine *e, pid_t pid)
+{
+	const struct thread *t = pid == e->pid ? thread_find(e, pid) : NULL;
+
+	return t && t->stopped && t->stop.kind == WAIT_PTRACE_EVENT &&
+	       t->stop.event == PTRACE_EVENT_EXEC;
+}
+
 int engine_stop_all(struct twin_engine *e)
 {
 	unsigned running = 0;
@@ -173,6 +182,8 @@ int engine_stop_all(struct twin_engine *e)
 			running--;
 		else
 			running = count_running(e); /* one may have been added */
+		if (is_at_exec(e, pid))
+			return engine_fail(e, -EAGAIN, "it executes another program");
 		if (e->n_deferred > 0 && e->deferred[e->n_deferred - 1].pid == e->pid)
 			return engine_fail(e, -ESRCH, "the process is ending");
 	}

@@ -408,6 +408,8 @@ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 	if (r == 0)
 		r = inplace_meet_threads(e);
 	if (r == 0)
+		r = inplace_judge_stops(e);
+	if (r == 0)
 		r = inplace_take_hold(e, w);
 	if (r < 0)
 		return fail(e, r, "stopping its threads");

@@ -112,6 +112,8 @@ void swap_note_loss(struct twin_swap *ret, const char *fmt, ...) _printf_(2, 3);
 /* inplace_threads.c. All threads stand still. Meet: those are added that were born so recently that
  * nobody has heard of them. Hold: none outlives its tracer any more. */
 _must_check_ int inplace_meet_threads(struct twin_engine *e);
+/* Of a process that is stopped by a signal the kernel would not know that it goes on. */
+_must_check_ int inplace_judge_stops(struct twin_engine *e);
 _must_check_ int inplace_take_hold(struct twin_engine *e, struct twin *w);
 /* Those born since the checkpoint; nor is anything of the others registered since left. */
 _must_check_ int inplace_end_threads(struct twin_engine *e, struct twin *w);

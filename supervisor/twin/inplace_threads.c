@@ -60,6 +60,16 @@ int inplace_meet_threads(struct twin_engine *e)
 	return r;
 }
 
+int inplace_judge_stops(struct twin_engine *e)
+{
+	FOREACH_THREAD(e, t)
+	{
+		if (t->stop.kind == WAIT_GROUP_STOP)
+			return engine_fail(e, -EBUSY, "it was stopped by a signal just now");
+	}
+	return 0;
+}
+
 static struct twin_thread *twin_thread_of(struct twin *w, pid_t tid)
 {
 	for (unsigned i = 0; i < w->n_threads; i++)

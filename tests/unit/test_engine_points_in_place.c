@@ -143,12 +143,101 @@ end:
 	run_end(&run);
 }
 
+static bool stands(void)
+{
+	char text[4096], path[64];
+	ssize_t len = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", run.pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		len = read(fd, text, sizeof(text) - 1);
+		close(fd);
+	}
+	text[MAX2(len, 0)] = '\0';
+	return strstr(text, "\nState:\tt");
+}
+
+static void await_its_stand(void)
+{
+	for (nsec_t until = now_nsec() + VICTIM_PATIENCE; !stands() && now_nsec() < until;)
+		wait_a_little();
+}
+
+static bool swaps_by_reclaim(const char *why)
+{
+	struct twin_swap sw;
+	int r = twin_swap(run.e, 0, &sw);
+
+	fault_hook = NULL;
+	run.end = (struct twin_event){0};
+	if (r < 0 || sw.way != TWIN_WAY_RECLAIM || !strstr(sw.why, why))
+		return run_fail(&run, "%d, %s: %s", r, twin_way_to_string(sw.way),
+			r < 0 ? twin_reason(run.e) : sw.why);
+	return run_progress(&run, 2);
+}
+
+/* It executes a program when the rollback has been found possible. */
+static int let_it_execute(const struct fault_call *c)
+{
+	if (c->point->kind != FAULT_PTRACE || c->number != PTRACE_INTERRUPT)
+		return 0;
+	fault_hook = NULL;
+	atomic_store(&run.shared->command, VICTIM_EXEC);
+	await_its_stand();
+	return 0;
+}
+
+static void at_an_exec(void **state)
+{
+	struct twin_checkpoint cp;
+
+	(void)state;
+	if (run_begin(&run, "execs_itself", 1, true) && run_checkpoint(&run, &cp)) {
+		twin_prefer_way(run.e, TWIN_WAY_IN_PLACE);
+		fault_hook = let_it_execute;
+		(void)swaps_by_reclaim("in place: it executes");
+	}
+	run_end(&run);
+}
+
+/* Between the delivery of SIGSTOP and what comes of it. */
+static bool delivered;
+
+static int hear_no_more(const struct fault_call *c)
+{
+	delivered |=
+		c->point->kind == FAULT_PTRACE && c->number == PTRACE_CONT && c->data == SIGSTOP;
+	return delivered && c->point->kind == FAULT_WAIT ? -EAGAIN : 0;
+}
+
+static void at_a_stop_by_signal(void **state)
+{
+	struct twin_checkpoint cp;
+
+	(void)state;
+	delivered = false;
+	if (run_begin(&run, "one_thread", 1, true) && run_checkpoint(&run, &cp)) {
+		twin_prefer_way(run.e, TWIN_WAY_IN_PLACE);
+		(void)twin_kill(run.e, SIGSTOP);
+		fault_hook = hear_no_more;
+		(void)run_until(&run, delivered, "the delivery");
+		fault_hook = NULL;
+		await_its_stand();
+		(void)swaps_by_reclaim("in place: it was stopped by a signal");
+	}
+	run_end(&run);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_thread),
 		cmocka_unit_test(changed_in_all_ways),
 		cmocka_unit_test(in_the_middle_of_writes),
+		cmocka_unit_test(at_an_exec),
+		cmocka_unit_test(at_a_stop_by_signal),
 	};
 
 	if (argc > 1)
