@@ -365,8 +365,10 @@ static int run_leader(struct twin_engine *e, struct twin *w, const struct inplac
 		.data = a->data,
 		.data_at = w->in_place.area + offsetof(struct inplace_area, data)};
 	unsigned standing = 0;
-	int r = inplace_drop_signals(e, w);
+	int r = state_stop_timers(e);
 
+	if (r == 0)
+		r = inplace_drop_signals(e, w);
 	if (r < 0)
 		return r;
 	state_restore(e, w, asked, &l);

@@ -46,7 +46,7 @@ struct inplace_sigaction {
 	uint64_t handler, flags, restorer, mask;
 };
 
-#define INPLACE_CALLS 320
+#define INPLACE_CALLS 400
 #define INPLACE_DATA 16384
 /* Lies behind the image in the scratch memory of each twin. */
 struct inplace_area {
@@ -134,6 +134,8 @@ struct inplace_calls {
 	uint64_t data_at;
 	bool full;
 };
+/* Before signals are forgotten: the dead future sends no more of them. */
+_must_check_ int state_stop_timers(struct twin_engine *e);
 void state_record(struct twin_engine *e, struct twin *w);
 /* NULL, or what has changed that cannot be undone. */
 const char *state_changed(struct twin_engine *e, const struct twin *w);

@@ -223,6 +223,30 @@ static void restore_limits(struct twin_engine *e, const struct twin *w)
 	}
 }
 
+/* The main thread can do it only one by one here, for what others have pending is for them to
+ * forget before it runs. Timers of processor time stand still with the threads. */
+int state_stop_timers(struct twin_engine *e)
+{
+	const int64_t off[4] = {0};
+	struct arch_regs regs;
+	struct injection in;
+	int r = arch_get_regs(e->pid, &regs);
+
+	timers_look(&e->timers, e->pid);
+	if (r == 0)
+		r = inject_begin(e, e->pid, &regs, false, &in);
+	if (r < 0)
+		return r;
+	uint64_t real[6] = {ITIMER_REAL};
+	r = inject_input(&in, SYS_setitimer, real, 1, off, sizeof(off));
+	for (unsigned i = 0; r == 0 && i < e->timers.n_posix; i++) {
+		uint64_t args[6] = {(uint64_t)e->timers.posix[i].id};
+		r = inject_input(&in, SYS_timer_settime, args, 2, off, sizeof(off));
+	}
+	inject_end(&in);
+	return r;
+}
+
 static const struct posix_timer *find_timer(const struct process_timers *t, int id)
 {
 	for (unsigned i = 0; i < t->n_posix; i++)
@@ -280,6 +304,15 @@ static void restore_timers(const struct process_timers *then, const struct proce
 			it[3] = 1;
 		add(l, SYS_setitimer, ARGS(which, data(l, it, sizeof(it))));
 	}
+}
+
+static void stop_cpu_timers(struct inplace_calls *l)
+{
+	const int64_t off[4] = {0};
+	uint64_t at = data(l, off, sizeof(off));
+
+	add(l, SYS_setitimer, ARGS(ITIMER_VIRTUAL, at));
+	add(l, SYS_setitimer, ARGS(ITIMER_PROF, at));
 }
 
 /* Signals of the time since are forgotten, but for the news of children, which are not rolled
@@ -361,8 +394,8 @@ void state_restore(struct twin_engine *e, struct twin *w, const struct inplace_a
 	restore_handlers(w, l);
 	restore_flags(t, asked, l);
 	restore_cwd(e, w, l);
+	stop_cpu_timers(l);
 	drop_pending(e, l);
-	timers_look(&e->timers, e->pid);
 	restore_timers(&t->timers, &e->timers, l);
 	queue_again(e, t, l);
 	tell_of_children(e, t, l);

@@ -143,7 +143,7 @@ end:
 	run_end(&run);
 }
 
-static bool stands(void)
+static bool status_says(const char *line)
 {
 	char text[4096], path[64];
 	ssize_t len = -1;
@@ -156,7 +156,12 @@ static bool stands(void)
 		close(fd);
 	}
 	text[MAX2(len, 0)] = '\0';
-	return strstr(text, "\nState:\tt");
+	return strstr(text, line);
+}
+
+static bool stands(void)
+{
+	return status_says("\nState:\tt");
 }
 
 static void await_its_stand(void)
@@ -230,6 +235,51 @@ static void at_a_stop_by_signal(void **state)
 	run_end(&run);
 }
 
+static bool peeked;
+
+/* All pending signals have been looked at: time for another, if there will be one. */
+static int wait_for_alarm(const struct fault_call *c)
+{
+	peeked |= c->point->kind == FAULT_PTRACE && c->number == PTRACE_PEEKSIGINFO;
+	if (!peeked || c->point->kind != FAULT_MEMORY)
+		return 0;
+	fault_hook = NULL;
+	for (nsec_t until = now_nsec() + 20 * 1000 * NSEC_PER_USEC;
+		!status_says("\nShdPnd:\t0000000000002000") && now_nsec() < until;)
+		wait_a_little();
+	return 0;
+}
+
+static void a_timer_of_the_future(void **state)
+{
+	struct twin_checkpoint cp;
+	struct twin_swap sw;
+
+	(void)state;
+	if (!run_begin(&run, "alarmed", 1, true))
+		goto end;
+	twin_prefer_way(run.e, TWIN_WAY_IN_PLACE);
+	for (unsigned i = 0; i < 10; i++) {
+		if (!run_checkpoint(&run, &cp))
+			break;
+		atomic_store(&run.shared->command, VICTIM_EXEC);
+		if (!run_until(&run, atomic_load(&run.shared->counter) == 1, "the timer"))
+			break;
+		peeked = false;
+		fault_hook = wait_for_alarm;
+		int r = twin_swap(run.e, 0, &sw);
+		fault_hook = NULL;
+		if (r < 0 || sw.way != TWIN_WAY_IN_PLACE) {
+			run_fail(&run, "%d, %s", r, r < 0 ? twin_reason(run.e) : sw.why);
+			break;
+		}
+		if (!run_progress(&run, 3))
+			break;
+	}
+end:
+	run_end(&run);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +287,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(changed_in_all_ways),
 		cmocka_unit_test(in_the_middle_of_writes),
 		cmocka_unit_test(at_an_exec),
+		cmocka_unit_test(a_timer_of_the_future),
 		cmocka_unit_test(at_a_stop_by_signal),
 	};
 
