@@ -7,11 +7,11 @@
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
- * rebuild.c, steer.c (pids by steering), inplace.c, inplace_threads.c and inplace_state.c (rollback
- * without a new process), layout.c (mappings), pages.c (memory), files.c (descriptors), streams.c
- * (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c and exclude.c (memory),
- * selfref.c (descriptors that name the process), procfs.c (/proc without allocation), tell.c (what
- * it tells of itself).
+ * rebuild.c, steer.c (pids by steering), inplace.c, inplace_threads.c, inplace_state.c and
+ * inplace_self.c (rollback without a new process), layout.c (mappings), pages.c (memory), files.c
+ * (descriptors), streams.c (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c
+ * and exclude.c (memory), selfref.c (descriptors that name the process), procfs.c (/proc without
+ * allocation), tell.c (what it tells of itself).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */

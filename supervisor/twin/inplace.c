@@ -126,6 +126,7 @@ int inplace_ask(struct twin_engine *e, struct twin *w, struct injection *in)
 	(void)in; /* all signals are blocked by it */
 	w->in_place.area = w->data + w->image_len;
 	write_questions(a, w->in_place.area);
+	self_ask(a, w->in_place.area, !e->inside);
 	r = image_write(w->pid, w->in_place.area, a, offsetof(struct inplace_area, actions));
 	if (r < 0)
 		return r;
@@ -303,7 +304,21 @@ static int adapt_image(struct twin_engine *e, struct twin *w, const struct inpla
 {
 	struct inplace_area *a = &e->in_place->area;
 	uint64_t list[2] = {l->n, w->in_place.area + offsetof(struct inplace_area, calls)};
+	uint64_t self[2] = {self_restore(a, w->in_place.area),
+		w->in_place.area + offsetof(struct inplace_area, self_calls)};
+	uint64_t death = (uint64_t)w->in_place.timers.parent_death_signal;
 	int r = image_write(e->pid, list[1], a->calls, l->n * sizeof(a->calls[0]));
+
+	if (r == 0)
+		r = image_write(e->pid, self[1], a->self_calls, sizeof(a->self_calls));
+	if (r == 0)
+		r = image_write(e->pid, w->data + offsetof(struct routine_args, n_thread_calls),
+			self, sizeof(self));
+	/* They begin with none. */
+	if (r == 0)
+		r = image_write(e->pid,
+			w->threads_at + offsetof(struct routine_thread, parent_death_signal),
+			&death, sizeof(death));
 
 	if (r == 0 && l->data_len)
 		r = image_write(e->pid, l->data_at, a->data, l->data_len);
@@ -339,6 +354,8 @@ static int check_calls(struct twin_engine *e, struct twin *w, const struct inpla
 		if (c->nr == SYS_chdir && c->result < 0)
 			return engine_fail(
 				e, -ENOTSUP, "its working folder could not be entered again");
+		if (self_is_changed(a, c))
+			return engine_fail(e, -ENOTSUP, "its keyrings were changed");
 	}
 	return r;
 }

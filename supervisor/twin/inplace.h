@@ -39,6 +39,13 @@ enum inplace_question {
 	ASK_THP_DISABLE,
 	ASK_PERSONALITY,
 	ASK_BREAK,
+	ASK_TSC,
+	ASK_POLICY,
+	ASK_NODES,
+	ASK_IDENTITY,
+	ASK_MACHINE_CHECKS,
+	ASK_FLUSHER,
+	ASK_SESSION_KEYRING,
 	ASK_MAX
 };
 #define SIGNALS_MAX 64
@@ -46,14 +53,22 @@ struct inplace_sigaction {
 	uint64_t handler, flags, restorer, mask;
 };
 
+/* What answers are written to. */
+struct inplace_told {
+	int tsc, policy;
+	uint64_t nodes[4];
+};
+#define SELF_CALLS 12
+
 #define INPLACE_CALLS 400
 #define INPLACE_DATA 16384
 /* Lies behind the image in the scratch memory of each twin. */
 struct inplace_area {
 	struct routine_args args; /* of the questions */
 	struct routine_call questions[ASK_MAX + SIGNALS_MAX];
+	struct inplace_told told;
 	struct inplace_sigaction actions[SIGNALS_MAX];
-	struct routine_call calls[INPLACE_CALLS];
+	struct routine_call calls[INPLACE_CALLS], self_calls[SELF_CALLS];
 	uint8_t data[INPLACE_DATA];
 	char path[PATH_MAX];
 };
@@ -125,7 +140,6 @@ _must_check_ int inplace_drop_signals(struct twin_engine *e, struct twin *w);
 /* All that stand already: ready to run the routine when they are let go. */
 _must_check_ int inplace_aim_threads(struct twin *w);
 
-/* inplace_state.c: what a process is beside memory, threads and descriptors. */
 struct inplace_calls {
 	struct routine_call *calls;
 	unsigned n;
@@ -134,6 +148,18 @@ struct inplace_calls {
 	uint64_t data_at;
 	bool full;
 };
+void inplace_call(struct inplace_calls *l, long nr, const uint64_t args[6]);
+
+/* inplace_self.c: what the kernel keeps for each thread by itself. The template, a copy of the main
+ * thread, is asked; what all threads have in common (alike.c) each of them sets for itself. Returns
+ * how many calls these are. */
+void self_ask(struct inplace_area *a, uint64_t at, bool keyrings);
+unsigned self_restore(struct inplace_area *a, uint64_t at);
+/* What can be asked but not set. */
+void self_ask_again(struct inplace_calls *l);
+bool self_is_changed(const struct inplace_area *a, const struct routine_call *c);
+
+/* inplace_state.c: what a process is beside memory, threads and descriptors. */
 /* Before signals are forgotten: the dead future sends no more of them. */
 _must_check_ int state_stop_timers(struct twin_engine *e);
 void state_record(struct twin_engine *e, struct twin *w);

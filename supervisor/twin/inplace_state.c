@@ -31,7 +31,8 @@ static const char *const namespaces[INPLACE_NAMESPACES] = {
 static uint64_t hash_identity(const char *status)
 {
 	static const char *const keys[] = {"Uid:", "Gid:", "Groups:", "NoNewPrivs:", "Seccomp:",
-		"Seccomp_filters:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"};
+		"Seccomp_filters:", "Speculation_Store_Bypass:", "SpeculationIndirectBranch:",
+		"CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"};
 	uint64_t h = 0xcbf29ce484222325ULL;
 
 	for (const char *line = status; line && *line;) {
@@ -144,7 +145,7 @@ const char *state_changed(struct twin_engine *e, const struct twin *w)
 	return NULL;
 }
 
-static void add(struct inplace_calls *l, long nr, const uint64_t args[6])
+void inplace_call(struct inplace_calls *l, long nr, const uint64_t args[6])
 {
 	if (l->n >= INPLACE_CALLS) {
 		l->full = true;
@@ -172,7 +173,7 @@ static void restore_handlers(const struct twin *w, struct inplace_calls *l)
 {
 	for (uint64_t sig = 1; sig <= SIGNALS_MAX; sig++)
 		if (sig != SIGKILL && sig != SIGSTOP)
-			add(l, SYS_rt_sigaction,
+			inplace_call(l, SYS_rt_sigaction,
 				ARGS(sig,
 					w->in_place.area + offsetof(struct inplace_area, actions) +
 						(sig - 1) * sizeof(struct inplace_sigaction),
@@ -186,18 +187,12 @@ static void restore_flags(
 
 	/* 2 is set by the kernel alone. */
 	if (q[ASK_DUMPABLE].result == 0 || q[ASK_DUMPABLE].result == 1)
-		add(l, SYS_prctl, ARGS(PR_SET_DUMPABLE, (uint64_t)q[ASK_DUMPABLE].result));
-	if (q[ASK_KEEP_CAPS].result >= 0)
-		add(l, SYS_prctl, ARGS(PR_SET_KEEPCAPS, (uint64_t)q[ASK_KEEP_CAPS].result));
-	if (q[ASK_SECURE_BITS].result >=
-		0) /* refused without the right to: then it cannot differ */
-		add(l, SYS_prctl, ARGS(PR_SET_SECUREBITS, (uint64_t)q[ASK_SECURE_BITS].result));
+		inplace_call(l, SYS_prctl, ARGS(PR_SET_DUMPABLE, (uint64_t)q[ASK_DUMPABLE].result));
 	if (q[ASK_THP_DISABLE].result >= 0)
-		add(l, SYS_prctl, ARGS(PR_SET_THP_DISABLE, (uint64_t)q[ASK_THP_DISABLE].result));
-	add(l, SYS_personality, ARGS((uint64_t)q[ASK_PERSONALITY].result));
-	add(l, SYS_prctl, ARGS(PR_SET_PDEATHSIG, (uint64_t)t->timers.parent_death_signal));
-	add(l, SYS_prctl, ARGS(PR_SET_CHILD_SUBREAPER, (uint64_t)t->timers.subreaper));
-	add(l, SYS_umask, ARGS(t->umask));
+		inplace_call(l, SYS_prctl,
+			ARGS(PR_SET_THP_DISABLE, (uint64_t)q[ASK_THP_DISABLE].result));
+	inplace_call(l, SYS_prctl, ARGS(PR_SET_CHILD_SUBREAPER, (uint64_t)t->timers.subreaper));
+	inplace_call(l, SYS_umask, ARGS(t->umask));
 }
 
 static void restore_cwd(struct twin_engine *e, const struct twin *w, struct inplace_calls *l)
@@ -209,7 +204,7 @@ static void restore_cwd(struct twin_engine *e, const struct twin *w, struct inpl
 	if (now[0] == w->in_place.cwd[0] && now[1] == w->in_place.cwd[1])
 		return;
 	snprintf(path, sizeof(path), "/proc/%d/cwd", w->pid);
-	add(l, SYS_chdir, ARGS(data(l, path, strlen(path) + 1)));
+	inplace_call(l, SYS_chdir, ARGS(data(l, path, strlen(path) + 1)));
 }
 
 static void restore_limits(struct twin_engine *e, const struct twin *w)
@@ -274,10 +269,10 @@ static void make_timer(const struct posix_timer *p, struct inplace_calls *l)
 		.value = p->value, .signo = p->signal, .notify = p->notify, .tid = p->tid};
 	int32_t id = p->id;
 
-	add(l, SYS_prctl, ARGS(PR_TIMER_CREATE_RESTORE_IDS, 1));
-	add(l, SYS_timer_create,
+	inplace_call(l, SYS_prctl, ARGS(PR_TIMER_CREATE_RESTORE_IDS, 1));
+	inplace_call(l, SYS_timer_create,
 		ARGS((uint64_t)p->clock, data(l, &ev, sizeof(ev)), data(l, &id, sizeof(id))));
-	add(l, SYS_prctl, ARGS(PR_TIMER_CREATE_RESTORE_IDS, 0));
+	inplace_call(l, SYS_prctl, ARGS(PR_TIMER_CREATE_RESTORE_IDS, 0));
 }
 
 /* now: the active's, read a moment ago. */
@@ -287,13 +282,13 @@ static void restore_timers(const struct process_timers *then, const struct proce
 	for (unsigned i = 0; i < now->n_posix; i++) {
 		const struct posix_timer *t = find_timer(then, now->posix[i].id);
 		if (!t || !same_timer(t, &now->posix[i]))
-			add(l, SYS_timer_delete, ARGS((uint64_t)now->posix[i].id));
+			inplace_call(l, SYS_timer_delete, ARGS((uint64_t)now->posix[i].id));
 	}
 	for (unsigned i = 0; i < then->n_posix; i++) {
 		const struct posix_timer *t = &then->posix[i], *n = find_timer(now, t->id);
 		if (!n || !same_timer(t, n))
 			make_timer(t, l);
-		add(l, SYS_timer_settime,
+		inplace_call(l, SYS_timer_settime,
 			ARGS((uint64_t)t->id, 0, data(l, t->spec, sizeof(t->spec))));
 	}
 	for (unsigned which = 0; which < ELEMENTSOF(then->interval); which++) {
@@ -302,7 +297,7 @@ static void restore_timers(const struct process_timers *then, const struct proce
 		memcpy(it, then->interval[which], sizeof(it));
 		if (it[2] == 0 && it[3] == 0 && (it[0] || it[1]))
 			it[3] = 1;
-		add(l, SYS_setitimer, ARGS(which, data(l, it, sizeof(it))));
+		inplace_call(l, SYS_setitimer, ARGS(which, data(l, it, sizeof(it))));
 	}
 }
 
@@ -311,8 +306,8 @@ static void stop_cpu_timers(struct inplace_calls *l)
 	const int64_t off[4] = {0};
 	uint64_t at = data(l, off, sizeof(off));
 
-	add(l, SYS_setitimer, ARGS(ITIMER_VIRTUAL, at));
-	add(l, SYS_setitimer, ARGS(ITIMER_PROF, at));
+	inplace_call(l, SYS_setitimer, ARGS(ITIMER_VIRTUAL, at));
+	inplace_call(l, SYS_setitimer, ARGS(ITIMER_PROF, at));
 }
 
 /* Signals of the time since are forgotten, but for the news of children, which are not rolled
@@ -331,7 +326,7 @@ static void drop_pending(struct twin_engine *e, struct inplace_calls *l)
 			set_at = data(l, &all, sizeof(all));
 			time_at = data(l, at_once, sizeof(at_once));
 		}
-		add(l, SYS_rt_sigtimedwait, ARGS(set_at, 0, time_at, sizeof(all)));
+		inplace_call(l, SYS_rt_sigtimedwait, ARGS(set_at, 0, time_at, sizeof(all)));
 	}
 }
 
@@ -345,13 +340,13 @@ static void queue_again(
 
 		/* As signals_restore() says. */
 		if (p->tid == 0)
-			add(l, SYS_rt_sigqueueinfo,
+			inplace_call(l, SYS_rt_sigqueueinfo,
 				ARGS(pid, sig, data(l, &p->info, sizeof(p->info))));
 		else if (p->tid == e->pid || (p->info.si_code < 0 && p->info.si_code != SI_TKILL))
-			add(l, SYS_rt_tgsigqueueinfo,
+			inplace_call(l, SYS_rt_tgsigqueueinfo,
 				ARGS(pid, tid, sig, data(l, &p->info, sizeof(p->info))));
 		else
-			add(l, SYS_tgkill, ARGS(pid, tid, sig));
+			inplace_call(l, SYS_tgkill, ARGS(pid, tid, sig));
 	}
 }
 
@@ -380,7 +375,7 @@ static void tell_of_children(
 		info.si_pid = t->children[i];
 		if (stat(text, &st) == 0)
 			info.si_uid = st.st_uid;
-		add(l, SYS_rt_sigqueueinfo,
+		inplace_call(l, SYS_rt_sigqueueinfo,
 			ARGS((uint64_t)e->pid, SIGCHLD, data(l, &info, sizeof(info))));
 	}
 }
@@ -393,6 +388,7 @@ void state_restore(struct twin_engine *e, struct twin *w, const struct inplace_a
 	restore_limits(e, w);
 	restore_handlers(w, l);
 	restore_flags(t, asked, l);
+	self_ask_again(l);
 	restore_cwd(e, w, l);
 	stop_cpu_timers(l);
 	drop_pending(e, l);

@@ -66,6 +66,9 @@ int inplace_judge_stops(struct twin_engine *e)
 	{
 		if (t->stop.kind == WAIT_GROUP_STOP)
 			return engine_fail(e, -EBUSY, "it was stopped by a signal just now");
+		if (capture_dispatched(t))
+			return engine_fail(
+				e, -ENOTSUP, "thread %d has its system calls dispatched", t->tid);
 	}
 	return 0;
 }

@@ -334,8 +334,8 @@ static void restore_schedules(struct twin *w)
 			w->schedules_lost |=
 				sched_setaffinity(t->tid, sizeof(t->affinity), &t->affinity) < 0;
 		w->schedules_lost |= !schedule_restore(t->tid, &t->sched);
-		/* Inherited from the main thread of the checkpoint. */
-		if (t->io_priority != w->threads[0].io_priority)
+		/* Inherited from the main thread of the checkpoint, but not in place. */
+		if (t->stands || t->io_priority != w->threads[0].io_priority)
 			schedule_set_io(t->tid, t->io_priority);
 	}
 }

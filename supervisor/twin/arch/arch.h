@@ -66,6 +66,8 @@ void arch_set_restart(struct arch_regs *r, long nr, long error);
 void arch_rewind_syscall(struct arch_regs *r, long nr);
 /* The call by which a thread asks whether it may read the processor's identity; false: none. */
 bool arch_identity_question(long *ret_nr, uint64_t ret_args[6]);
+/* And the one by which it is told so again. */
+bool arch_identity_answer(long told, long *ret_nr, uint64_t ret_args[6]);
 uint64_t arch_ip(const struct arch_regs *r);
 void arch_set_ip(struct arch_regs *r, uint64_t ip);
 uint64_t arch_sp(const struct arch_regs *r);

@@ -8,6 +8,7 @@
 
 #define USER64_CS 0x33
 #define ARCH_GET_CPUID 0x1011 /* asm/prctl.h */
+#define ARCH_SET_CPUID 0x1012
 
 /* routine.S */
 extern const uint8_t arch_routine_calls[], arch_routine_leader[], arch_routine_thread_entry[],
@@ -124,6 +125,15 @@ bool arch_identity_question(long *ret_nr, uint64_t ret_args[6])
 	ret_args[0] = ARCH_GET_CPUID;
 	*ret_nr = SYS_arch_prctl;
 	return true;
+}
+
+bool arch_identity_answer(long told, long *ret_nr, uint64_t ret_args[6])
+{
+	memset(ret_args, 0, 6 * sizeof(ret_args[0]));
+	ret_args[0] = ARCH_SET_CPUID;
+	ret_args[1] = (uint64_t)told;
+	*ret_nr = SYS_arch_prctl;
+	return told >= 0;
 }
 
 uint64_t arch_ip(const struct arch_regs *r)
