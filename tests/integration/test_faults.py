@@ -55,6 +55,37 @@ class Faults(Case):
         return c
 
 
+class Handlers(Faults):
+    """A signal with a handler is the node's own business, until the handler dies of it."""
+
+    def start(self, option):
+        self.address = f"unix:{self.path('s')}"
+        command = script("counter.py", self.address).replace(" -B", f" -B {option}", 1)
+        self.boot({"n": guarded(command)})
+        self.c, self.m = self.client(self.address), self.monitor()
+        self.pid = self.bus.get("n", "MainPID")
+        self.assertEqual(self.c.add(4), 4)
+        self.bus.checkpoint("n")
+
+    def test_reports_and_dies(self):
+        """Python's faulthandler writes where it was, and raises the signal again."""
+        self.start("-X faulthandler")
+        for nth, sig in enumerate((signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE)):
+            self.tw.kill(self.pid, sig)
+            self.tw.said("Fatal Python error: ")
+            self.swapped(nth)
+            self.assertEqual(self.client(self.address).count(), 4)
+            self.bus.checkpoint("n")
+
+    def test_lives_on(self):
+        """Its handler of SIGHUP counts."""
+        self.start("")
+        self.tw.kill(self.pid, signal.SIGHUP)
+        wait_for("the handler", lambda: self.c.count() == 5)
+        self.assertEqual(self.m.failovers("n"), [])
+        self.assertEqual(self.bus.get("n", "MainPID"), self.pid)
+
+
 class NoPtrace(Faults):
     WRAPPER = (PYTHON, "-B", f"{NODES}/no_ptrace.py")
 
