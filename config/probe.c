@@ -17,6 +17,7 @@ const char *const probe_kind_names[_KIND_MAX] = {
 	[KIND_DEADLINE] = "deadline",
 	[KIND_LOGICAL] = "logical",
 	[KIND_PING] = "ping",
+	[KIND_TOPIC] = "topic",
 	[KIND_TCP] = "tcp",
 	[KIND_HTTP] = "http",
 	[KIND_DBUS] = "dbus",
@@ -32,7 +33,7 @@ const char *const probe_action_names[_ACTION_MAX] = {
 
 #define KIND(k) (1u << KIND_##k)
 #define ALL ((1u << _KIND_MAX) - 1)
-#define LOOKS (KIND(PING) | KIND(TCP) | KIND(HTTP) | KIND(DBUS) | KIND(EXEC))
+#define LOOKS (KIND(PING) | KIND(TOPIC) | KIND(TCP) | KIND(HTTP) | KIND(DBUS) | KIND(EXEC))
 #define WATCHES (KIND(PROGRESS) | KIND(RESOURCE))
 
 #define FIELD(f) .field = offsetof(struct probe_settings, f)
@@ -40,6 +41,7 @@ const char *const probe_action_names[_ACTION_MAX] = {
 #define MARK_TEXT "at most 32 letters, digits and - _ . : /"
 #define SIZE_TEXT "a size such as 64M, 0 for no limit"
 #define COUNT_TEXT "a whole number, 0 for no limit"
+#define HERTZ_TEXT "a rate such as 10 or 0.5, at most 100000; 0 for none"
 #define ROS_NAME_TEXT "a ROS name such as /voxel_grid"
 
 static const struct probe_key {
@@ -48,8 +50,8 @@ static const struct probe_key {
 } keys[] = {
 	/* clang-format off */
 	{ { "Probe", "Kind", set_enum, FIELD(kind), .words = probe_kind_names, .max = _KIND_MAX,
-	    .allowed = "alive, deadline, logical, ping, tcp, http, dbus, exec, progress, "
-		       "resource" }, ALL, ALL },
+	    .allowed = "alive, deadline, logical, ping, topic, tcp, http, dbus, exec, "
+		       "progress, resource" }, ALL, ALL },
 	{ { "Probe", "Action", set_enum, FIELD(action), .words = probe_action_names,
 	    .max = _ACTION_MAX, .allowed = "failover, restart, report" }, ALL, 0 },
 	{ { "Probe", "StartDelay", set_time, FIELD(start_delay), .how = TIME_FINITE,
@@ -63,7 +65,7 @@ static const struct probe_key {
 	    .how = TIME_FINITE, .allowed = TIME_TEXT ", at least 10ms, not infinity" }, LOOKS, 0 },
 	{ { "Probe", "Window", set_time, FIELD(window), .min = 100 * USEC_PER_MSEC,
 	    .how = TIME_FINITE, .allowed = TIME_TEXT ", at least 100ms, not infinity" },
-	  WATCHES, 0 },
+	  WATCHES | KIND(TOPIC), 0 },
 
 	{ { "Probe", "Mark", set_mark, FIELD(mark), .allowed = MARK_TEXT }, KIND(ALIVE), 0 },
 	{ { "Probe", "Cycle", set_time, FIELD(cycle), .min = 10 * USEC_PER_MSEC,
@@ -88,9 +90,13 @@ static const struct probe_key {
 	  KIND(LOGICAL), KIND(LOGICAL) },
 
 	{ { "Probe", "Node", set_ros_name, FIELD(node), .allowed = ROS_NAME_TEXT },
-	  KIND(PING), 0 },
+	  KIND(PING) | KIND(TOPIC), 0 },
 	{ { "Probe", "Master", set_http_url, FIELD(master), .allowed = "http://HOST:PORT" },
-	  KIND(PING), 0 },
+	  KIND(PING) | KIND(TOPIC), 0 },
+	{ { "Probe", "Topic", set_ros_name, FIELD(topic), .allowed = "a ROS name such as /points" },
+	  KIND(TOPIC), KIND(TOPIC) },
+	{ { "Probe", "MinHz", set_hertz, FIELD(min_hz), .allowed = HERTZ_TEXT }, KIND(TOPIC), 0 },
+	{ { "Probe", "MaxHz", set_hertz, FIELD(max_hz), .allowed = HERTZ_TEXT }, KIND(TOPIC), 0 },
 	{ { "Probe", "Address", set_address, FIELD(address),
 	    .allowed = "PORT, IP:PORT, [IPv6]:PORT or an absolute path of a socket" },
 	  KIND(TCP), KIND(TCP) },
@@ -274,6 +280,12 @@ static int check_ranges(const struct finish *f)
 		return say(f, "MinTime", "is above MaxTime=", NULL);
 	if (p->kind == KIND_LOGICAL && !p->n_edges)
 		return say(f, "Order", "is empty", NULL);
+	if (p->kind == KIND_TOPIC && p->topic && *p->topic != '/')
+		return say(f, "Topic", "has no / in front", NULL);
+	if (p->kind == KIND_TOPIC && !p->min_hz && !p->max_hz)
+		return say(f, NULL, "no limit is said", "MinHz=, MaxHz=");
+	if (p->kind == KIND_TOPIC && p->max_hz && p->max_hz < p->min_hz)
+		return say(f, "MaxHz", "is below MinHz=", NULL);
 	if (p->kind == KIND_RESOURCE && !p->max_memory && !p->max_memory_growth &&
 		!p->max_descriptors && !p->max_descriptor_growth && !p->max_threads &&
 		!p->max_thread_growth)
@@ -285,6 +297,7 @@ static int check_ranges(const struct finish *f)
 
 static const usec_t windows[_KIND_MAX] = {
 	[KIND_PROGRESS] = 5 * USEC_PER_SEC,
+	[KIND_TOPIC] = 2 * USEC_PER_SEC,
 	[KIND_RESOURCE] = 60 * USEC_PER_SEC,
 };
 
@@ -333,7 +346,7 @@ static int set_defaults(const struct unit *u, struct probe_settings *p)
 		if (!p->mark)
 			return -ENOMEM;
 	}
-	return p->kind == KIND_PING ? set_ros_defaults(u, p) : 0;
+	return p->kind == KIND_PING || p->kind == KIND_TOPIC ? set_ros_defaults(u, p) : 0;
 }
 
 int probe_settings_finish(struct unit *u, probe_report_fn report, void *user)
@@ -357,7 +370,7 @@ int probe_settings_finish(struct unit *u, probe_report_fn report, void *user)
 			r = check_ranges(&f);
 		if (r == 0)
 			r = set_defaults(u, p);
-		if (r == 0 && p->kind == KIND_PING && !p->node)
+		if (r == 0 && (p->kind == KIND_PING || p->kind == KIND_TOPIC) && !p->node)
 			r = say(&f, "Node",
 				"is missing, and ExecStart= has no __name:=", ROS_NAME_TEXT);
 		if (r < 0)
@@ -377,6 +390,7 @@ void probe_settings_clear(struct probe_settings *p)
 		strv_free(p->marks);
 	free(p->edges);
 	free(p->node);
+	free(p->topic);
 	free(p->master);
 	free(p->address);
 	free(p->url);

@@ -28,6 +28,7 @@ enum probe_kind {
 	KIND_EXEC,
 	KIND_PROGRESS,
 	KIND_RESOURCE,
+	KIND_TOPIC,
 	_KIND_MAX /* not said */
 };
 /* Told by the node itself, by notification; the others are looked at from outside. */
@@ -67,8 +68,8 @@ struct probe_settings {
 	usec_t timeout;     /* of one look; default 3s */
 	unsigned tolerate;  /* bad cycles or looks in a row that are no failure yet */
 	bool tolerate_set;
-	usec_t window; /* progress: the time without any; resource: what growth is taken over
-			*/
+	usec_t window; /* progress: the time without any; resource, topic: what growth and rate
+			* are taken over */
 
 	/* alive */
 	char *mark; /* default: the probe's name */
@@ -82,7 +83,10 @@ struct probe_settings {
 	size_t n_marks;
 	struct probe_edge *edges;
 	size_t n_edges;
-	/* ping */
+	/* topic */
+	char *topic;
+	unsigned min_hz, max_hz; /* in thousandths; 0: any */
+	/* ping, topic */
 	char *node,
 		*master; /* default: __name:= of the command, ROS_MASTER_URI of the environment */
 	/* tcp, http, dbus, exec */

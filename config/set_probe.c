@@ -121,6 +121,32 @@ int set_size(struct assignment *a, void *field)
 	return r < 0 ? assignment_not_parsed(a, r) : 0;
 }
 
+/* In thousandths. */
+int set_hertz(struct assignment *a, void *field)
+{
+	const char *s = a->value;
+	uint64_t v = 0, unit = 1000;
+	bool point = false;
+
+	for (; *s && v < UINT32_MAX; s++) {
+		if (*s == '.' && !point && s != a->value && s[1]) {
+			point = true;
+		} else if (*s >= '0' && *s <= '9' && unit > (point ? 1 : 0)) {
+			unit = point ? unit / 10 : unit;
+			v = v * 10 + (uint64_t)(*s - '0');
+		} else {
+			return assignment_not_parsed(a, -EINVAL);
+		}
+	}
+	v *= unit;
+	if (v > 100000000u)
+		return assignment_not_parsed(a, -ERANGE);
+	if (!*a->value)
+		return assignment_not_parsed(a, -EINVAL);
+	*(unsigned *)field = (unsigned)v;
+	return 0;
+}
+
 /* Tolerate=: its default depends on the kind. */
 int set_count(struct assignment *a, void *field)
 {

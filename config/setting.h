@@ -123,6 +123,7 @@ int set_mark(struct assignment *a, void *field);
 int set_order(struct assignment *a, void *field);
 int set_size(struct assignment *a, void *field);
 int set_count(struct assignment *a, void *field);
+int set_hertz(struct assignment *a, void *field);
 int set_ros_name(struct assignment *a, void *field);
 int set_http_url(struct assignment *a, void *field);
 int set_address(struct assignment *a, void *field);

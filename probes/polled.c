@@ -61,7 +61,9 @@ void polled_init(struct polled *p, const struct probe_settings *s)
 	const struct probe_ops *ops = s->kind == KIND_PING       ? &ping_ops
 				      : s->kind == KIND_RESOURCE ? &resource_ops
 								 : &heartbeat_ops;
-	usec_t look = s->kind == KIND_PROGRESS ? s->window : s->interval + s->timeout;
+	usec_t look = s->kind == KIND_PROGRESS ? s->window
+		      : s->kind == KIND_TOPIC  ? s->window + s->interval
+					       : s->interval + s->timeout;
 
 	*p = (struct polled){
 		.probe = {.ops = ops, .name = s->name, .notice = (s->tolerate + 1) * look},

@@ -10,6 +10,7 @@
 
 static const struct check_ops *const kinds[_KIND_MAX] = {
 	[KIND_PING] = &check_ping,
+	[KIND_TOPIC] = &check_topic,
 	[KIND_TCP] = &check_tcp,
 	[KIND_HTTP] = &check_http,
 	[KIND_DBUS] = &check_dbus,

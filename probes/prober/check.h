@@ -53,4 +53,4 @@ void check_bad(struct check *c, const char *fmt, ...) _printf_(2, 3);
 void check_unknown(struct check *c);
 
 extern const struct check_ops check_tcp, check_http, check_exec, check_progress, check_resource,
-	check_ping, check_dbus;
+	check_ping, check_dbus, check_topic;

@@ -81,15 +81,6 @@ static void ask_node(struct check *c)
 	ask(c, url, "getPid", arguments, ELEMENTSOF(arguments), on_pid);
 }
 
-/* "http://host:40123/" */
-static unsigned port_of(const char *uri)
-{
-	const char *host = strstr(uri, "://"), *colon = host ? strrchr(host + 3, ':') : NULL;
-	unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
-
-	return port <= UINT16_MAX ? (unsigned)port : 0;
-}
-
 static void on_uri(void *user, CURLcode error, _unused_ long status, const char *body, size_t len)
 {
 	struct check *c = user;
@@ -99,7 +90,7 @@ static void on_uri(void *user, CURLcode error, _unused_ long status, const char 
 	p->call = NULL;
 	/* Not registered (yet), or no master: nothing to ask. */
 	if (error != CURLE_OK || xmlrpc_triple(body, len, &t) < 0 || t.code != 1 ||
-		(p->port = port_of(t.value)) == 0) {
+		(p->port = xmlrpc_port_of(t.value)) == 0) {
 		check_unknown(c);
 		return;
 	}

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <expat.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 #define DEPTH_MAX 32u
@@ -175,4 +176,12 @@ int xmlrpc_triple(const char *body, size_t len, struct xmlrpc_triple *ret)
 		return -EBADMSG;
 	*ret = out;
 	return 0;
+}
+
+unsigned xmlrpc_port_of(const char *uri)
+{
+	const char *host = strstr(uri, "://"), *colon = host ? strrchr(host + 3, ':') : NULL;
+	unsigned long port = colon ? strtoul(colon + 1, NULL, 10) : 0;
+
+	return port <= UINT16_MAX ? (unsigned)port : 0;
 }

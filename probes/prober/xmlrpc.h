@@ -25,3 +25,5 @@ struct xmlrpc_triple {
 	char value[XMLRPC_TEXT_MAX]; /* where it is a scalar */
 };
 _must_check_ int xmlrpc_triple(const char *body, size_t len, struct xmlrpc_triple *ret);
+/* Of "http://host:40123/", as a slave API is known by; 0: it has none. */
+unsigned xmlrpc_port_of(const char *uri);

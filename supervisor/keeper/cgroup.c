@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PARENT "twinit"
 #define NAMES_MAX 64
 #define REMOVE_TRIES 20
 
@@ -199,7 +198,7 @@ static int place_open(struct node_cgroup *c, int which, const char *base, const 
 	char parent[PATH_MAX];
 	int r;
 
-	if (snprintf(parent, sizeof(parent), "%s/" PARENT, base) >= (int)sizeof(parent))
+	if (snprintf(parent, sizeof(parent), "%s/" CGROUP_PARENT, base) >= (int)sizeof(parent))
 		return -ENAMETOOLONG;
 	r = take_folder(parent, node, c->path[which]);
 	if (r >= 0) {
@@ -236,7 +235,7 @@ static int delegate_memory(const char *base)
 	r = write_file(base, "cgroup.subtree_control", "+memory");
 	if (r < 0)
 		return r;
-	snprintf(parent, sizeof(parent), "%.*s/" PARENT, PATH_MAX - 16, base);
+	snprintf(parent, sizeof(parent), "%.*s/" CGROUP_PARENT, PATH_MAX - 16, base);
 	if (mkdir(parent, 0755) < 0 && errno != EEXIST)
 		return -errno;
 	return write_file(parent, "cgroup.subtree_control", "+memory");

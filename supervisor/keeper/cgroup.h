@@ -28,6 +28,7 @@ struct node_cgroup {
 	bool v2;                          /* whose memory controller that is */
 	uint64_t accounted;               /* of these */
 };
+#define CGROUP_PARENT "twinit"
 #define NODE_CGROUP_NONE                                                                           \
 	{                                                                                          \
 		.folder = {-1, -1}, .procs = {-1, -1}, .counter = -1                               \

@@ -40,11 +40,12 @@ static void test_every_kind(_unused_ void **state)
 		"[Probe e]\nKind=exec\nCommand=/bin/test -e \"/run/%i x\"\n"
 		"[Probe s]\nKind=progress\nWindow=3s\nStartDelay=1min\n"
 		"[Probe r]\nKind=resource\nMaxMemory=64M\nMaxDescriptorGrowth=10\n"
+		"[Probe t]\nKind=topic\nNode=/n\nTopic=/points\nMinHz=9\n"
 		"[Probe a]\nCycle=200ms\n");
 	const struct probe_settings *p = l.unit->probes;
 
-	assert_int_equal(l.unit->n_probes, 10);
-	for (size_t i = 0; i < 10; i++)
+	assert_int_equal(l.unit->n_probes, 11);
+	for (size_t i = 0; i < 11; i++)
 		assert_int_equal(p[i].kind, i);
 	assert_int_equal(l.unit->watchdog_soft_usec, 500 * USEC_PER_MSEC);
 	assert_int_equal(l.unit->notify_access, NOTIFY_MAIN);
@@ -132,7 +133,9 @@ static void test_wrong_values(_unused_ void **state)
 		{"Address", "1.2.3:80"}, {"Address", "[::1:80"}, {"Address", ""},
 		{"Url", "ftp://x/"}, {"Status", "42"}, {"BusName", "x"}, {"BusName", "a..b"},
 		{"Bus", "session"}, {"Command", "true"}, {"Command", "/bin/"},
-		{"MaxMemory", "much"}, {"Window", "1us"}, {"Tolerate", "1001"}};
+		{"MaxMemory", "much"}, {"MinHz", "x"}, {"MinHz", "1.2345"}, {"MinHz", "."},
+		{"MinHz", ""}, {"MaxHz", "1000000"}, {"MaxHz", "-1"}, {"Topic", "a b"},
+		{"Window", "1us"}, {"Tolerate", "1001"}};
 
 	for (size_t i = 0; i < ELEMENTSOF(wrong); i++) {
 		_cleanup_free_ char *text = NULL;
@@ -150,6 +153,29 @@ static void test_wrong_values(_unused_ void **state)
 			fail_msg("%s=%s is not said to be wrong", wrong[i].key, wrong[i].value);
 		done(&l);
 	}
+}
+
+static void test_topic(_unused_ void **state)
+{
+	struct loaded l = load_clean(SERVICE "Environment=ROS_MASTER_URI=http://10.0.0.1:11311\n"
+					     "[Probe x]\nKind=topic\nNode=/n\nTopic=/points\n"
+					     "MinHz=9.5\nMaxHz=12\n");
+
+	assert_string_equal(l.unit->probes[0].topic, "/points");
+	assert_string_equal(l.unit->probes[0].master, "http://10.0.0.1:11311");
+	assert_int_equal(l.unit->probes[0].min_hz, 9500);
+	assert_int_equal(l.unit->probes[0].max_hz, 12000);
+	assert_int_equal(l.unit->probes[0].window, 2 * USEC_PER_SEC);
+	assert_int_equal(l.unit->probes[0].tolerate, 1);
+	done(&l);
+	l = load_clean(SERVICE "[Probe x]\nKind=topic\nNode=/n\nTopic=/points\nMinHz=0.125\n");
+	assert_int_equal(l.unit->probes[0].min_hz, 125);
+	done(&l);
+	expect_bad("Kind=topic\nNode=/n\nMinHz=1\n", 3, "Topic", "is missing");
+	expect_bad("Kind=topic\nNode=/n\nTopic=/x\n", 3, NULL, "no limit");
+	expect_bad("Kind=topic\nNode=/n\nTopic=/x\nMinHz=2\nMaxHz=1\n", 8, "MaxHz", "below");
+	expect_bad("Kind=topic\nNode=/n\nTopic=x\nMinHz=2\n", 6, "Topic", "no / in front");
+	expect_bad("Kind=topic\nTopic=/x\nMinHz=2\n", 3, "Node", "is missing");
 }
 
 static void test_command_twice(_unused_ void **state)
@@ -175,6 +201,7 @@ int main(void)
 		cmocka_unit_test(test_too_many),
 		cmocka_unit_test(test_keys_of_other_kinds),
 		cmocka_unit_test(test_wrong_values),
+		cmocka_unit_test(test_topic),
 		cmocka_unit_test(test_command_twice),
 		cmocka_unit_test(test_soft_stage),
 	};
