@@ -584,5 +584,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		drop_one(e);
 	*ret = cp;
 	engine_take_deferred(e); /* told while the twin was built */
+	if (e->inside)
+		rest_note(e);
 	return 0;
 }

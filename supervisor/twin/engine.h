@@ -11,7 +11,7 @@
  * inplace_self.c (rollback without a new process), layout.c (mappings), pages.c (memory), files.c
  * (descriptors), streams.c (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c
  * and exclude.c (memory), selfref.c (descriptors that name the process), procfs.c (/proc without
- * allocation), tell.c (what it tells of itself).
+ * allocation), tell.c (what it tells of itself), rest.c (threads at rest).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -33,6 +33,7 @@
 #include "supervisor/twin/remains.h"
 #include "supervisor/twin/selfref.h"
 #include "supervisor/twin/namespace.h"
+#include "supervisor/twin/rest.h"
 #include "supervisor/twin/streams.h"
 #include "supervisor/twin/timers.h"
 #include "supervisor/twin/twin.h"
@@ -85,6 +86,8 @@ struct thread {
 	bool compared; /* with the main thread */
 	struct self_state self;
 	int syscall_fd; /* /proc/TID/syscall */
+	int slices_fd;  /* /proc/TID/schedstat */
+	struct rest rest;
 	struct wait_record wait;
 	struct sleep_look look;
 	struct partial_call partial;
@@ -367,6 +370,9 @@ void schedule_hurry(struct schedule *ret_own, pid_t other);
 _must_check_ int engine_stop_all(struct twin_engine *e);
 /* It was too late for a checkpoint, and does still not come out of the kernel. */
 bool thread_is_stuck(const struct twin_engine *e, const struct thread *t);
+/* The same of a process that will never go on: a thread that rests (rest.h) is asked to stop, but
+ * its stop is not waited for. */
+_must_check_ int engine_stop_for_good(struct twin_engine *e);
 _must_check_ int engine_freeze(struct twin_engine *e);
 void engine_thaw(struct twin_engine *e);
 /* waitpid(pid, __WALL) that gives up at the deadline: -ETIMEDOUT, else the pid or -errno. */
@@ -478,6 +484,7 @@ bool steer_is_strays(struct steering *s, pid_t born);
 /* remains.c */
 _must_check_ int remains_reserve(struct twin_engine *e, size_t n_threads);
 void remains_take(struct twin_engine *e); /* before the active is killed */
+void remains_read(struct twin_engine *e); /* of those of its threads that stand */
 /* The holder of the dead's memory: kept where its remains were taken, else killed. */
 void remains_keep(struct twin_engine *e, pid_t holder);
 void remains_outlive_core(struct twin_engine *e);

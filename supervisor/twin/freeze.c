@@ -75,7 +75,7 @@ static unsigned count_running(struct twin_engine *e)
 	unsigned n = 0;
 	FOREACH_THREAD(e, t)
 	{
-		n += !t->stopped;
+		n += !t->stopped && !t->rest.holds;
 	}
 	return n;
 }
@@ -85,7 +85,7 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 {
 	struct thread *t = thread_find(e, pid);
 	struct wait_event ev = wait_classify((struct wait_status){raw}, true);
-	bool running;
+	bool running = t && !t->stopped && !t->rest.holds;
 
 	if (!t && !wait_is_end(&ev) && proc_tgid(pid) == e->pid && (t = thread_add(e, pid))) {
 		/* Born so recently that its creator's stop is yet to come: it was not counted. */
@@ -98,7 +98,6 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 		return false;
 	}
 	if (wait_is_end(&ev)) {
-		running = !t->stopped;
 		if (pid == e->pid)
 			engine_defer(e, pid, raw);
 		else
@@ -112,7 +111,7 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 	/* "any trap clears pending STOP trap" (kernel/signal.c, ptrace_stop()): whatever the stop
 	 * is, the interrupt may be gone with it. One too many does no harm. */
 	t->asked = t->late = false;
-	return true;
+	return running;
 }
 
 /* Ask one thread to stop; false when there is no such task (any more, or not yet seen to end). One
@@ -150,7 +149,7 @@ static bool is_at_exec(struct twin_engine *e, pid_t pid)
 	       t->stop.event == PTRACE_EVENT_EXEC;
 }
 
-int engine_stop_all(struct twin_engine *e)
+static int stop_threads(struct twin_engine *e, bool for_good)
 {
 	unsigned running = 0;
 
@@ -160,7 +159,8 @@ int engine_stop_all(struct twin_engine *e)
 			thread_remove(e, t); /* another takes its slot */
 			continue;
 		}
-		running += !t->stopped;
+		t->rest.holds = for_good && !t->stopped && rest_holds(t);
+		running += !t->stopped && !t->rest.holds;
 		i++;
 	}
 	engine_deadline_set(e, e->config.freeze_deadline);
@@ -171,7 +171,7 @@ int engine_stop_all(struct twin_engine *e)
 		if (pid == -ETIMEDOUT) {
 			FOREACH_THREAD(e, t)
 			{
-				if (!t->stopped)
+				if (!t->stopped && !t->rest.holds)
 					return engine_fail(e, -EBUSY,
 						"thread %d did not stop in time", t->tid);
 			}
@@ -189,6 +189,16 @@ int engine_stop_all(struct twin_engine *e)
 	}
 	engine_deadline_clear(e);
 	return 0;
+}
+
+int engine_stop_all(struct twin_engine *e)
+{
+	return stop_threads(e, false);
+}
+
+int engine_stop_for_good(struct twin_engine *e)
+{
+	return stop_threads(e, true);
 }
 
 /* Act on where a thread was found; it goes on, if it may. */

@@ -121,6 +121,8 @@ nsec_t inplace_estimate(struct twin_engine *e, const struct twin *w);
 _must_check_ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret);
 
 /* swap.c: the calls that bring descriptors and streams back, written into the twin's scratch. */
+/* Killed, and every thread of it reaped. */
+_must_check_ int swap_reap_active(struct twin_engine *e);
 _must_check_ int swap_reconcile(struct twin_engine *e, struct twin *w, struct twin_swap *ret);
 void swap_note_loss(struct twin_swap *ret, const char *fmt, ...) _printf_(2, 3);
 

@@ -28,6 +28,11 @@ void namespace_bury(struct twin_engine *e, pid_t pid)
 	if (pid <= 0)
 		return;
 	kill(pid, SIGKILL);
+	namespace_expect_end(e, pid);
+}
+
+void namespace_expect_end(struct twin_engine *e, pid_t pid)
+{
 	if (e->gone.n < e->gone.allocated)
 		e->gone.pids[e->gone.n++] = pid;
 }

@@ -71,6 +71,7 @@ bool namespace_ended(struct twin_engine *e, pid_t pid);
 void namespace_drop(struct twin_engine *e, struct twin *w);
 void namespace_forget(struct twin_engine *e);
 void namespace_bury(struct twin_engine *e, pid_t pid); /* killed: its end means nothing */
+void namespace_expect_end(struct twin_engine *e, pid_t pid);
 
 /* namespace_build.c */
 struct nest_build {
@@ -89,6 +90,13 @@ void nest_abandon(struct twin_engine *e, struct nest_build *b);
 _must_check_ int namespace_build(struct twin_engine *e, struct twin *w);
 
 /* namespace_swap.c */
+/*
+ * The active stands still for good: no thread of it runs its program any more, or has any effect
+ * on what it shares with the twin, and when it is killed later that harms nobody. false: that
+ * cannot be had, and it has to be killed and reaped first.
+ */
+_must_check_ bool namespace_stop_old(struct twin_engine *e);
+void namespace_read_old(struct twin_engine *e); /* its remains, where they are wanted */
 /* What only can be done now: descriptors put back, timers. */
 _must_check_ int namespace_late_calls(struct twin_engine *e, struct twin *w);
 void namespace_restore_schedule(const struct twin_thread *t);

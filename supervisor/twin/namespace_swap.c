@@ -5,11 +5,20 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "supervisor/twin/engine.h"
 
 #define LATE_DEADLINE 2000000000ULL
+/* Registers for a post-mortem are worth no longer wait. */
+#define STAND_PATIENCE 5000000ULL
+#define HEADS_AT_ONCE 64
+
+/* struct robust_list_head, linux/futex.h */
+struct robust_head {
+	uint64_t next, offset, pending;
+};
 
 /* Only where there are any: it is a round to the leader and back. */
 int namespace_late_calls(struct twin_engine *e, struct twin *w)
@@ -59,13 +68,98 @@ int namespace_late_calls(struct twin_engine *e, struct twin *w)
 	return r < 0 ? engine_fail(e, r, "the twin's late calls: %s", strerror(-r)) : 0;
 }
 
+static bool any_held(pid_t pid, const uint64_t *at, unsigned n)
+{
+	struct robust_head heads[HEADS_AT_ONCE];
+	struct iovec mine = {heads, n * sizeof(heads[0])}, theirs[HEADS_AT_ONCE];
+
+	if (n == 0)
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		theirs[i] = (struct iovec){(void *)at[i], sizeof(heads[0])};
+	if (process_vm_readv(pid, &mine, 1, theirs, n, 0) != (ssize_t)mine.iov_len)
+		return true;
+	for (unsigned i = 0; i < n; i++)
+		if (heads[i].next != at[i] || heads[i].pending)
+			return true;
+	return false;
+}
+
+/*
+ * Who dies with a robust mutex has the kernel mark it as the mutex of a dead, and knows its owner
+ * by a number that the twin's thread has as well. In shared memory the twin may have taken it anew
+ * by then. So those who hold one end before it begins.
+ */
+static bool holds_robust(const struct twin_engine *e)
+{
+	uint64_t at[HEADS_AT_ONCE];
+	unsigned n = 0;
+	bool any = false;
+
+	FOREACH_THREAD(e, t)
+	{
+		uint64_t head = t->robust_len ? t->robust_head : 0;
+		size_t len;
+
+		if (!head && syscall(SYS_get_robust_list, t->tid, &head, &len) < 0)
+			return true;
+		if (!head)
+			continue;
+		at[n++] = head;
+		if (n == HEADS_AT_ONCE) {
+			any = any || any_held(e->pid, at, n);
+			n = 0;
+		}
+	}
+	return any || any_held(e->pid, at, n);
+}
+
+bool namespace_stop_old(struct twin_engine *e)
+{
+	int r = engine_stop_for_good(e);
+
+	engine_deadline_clear(e);
+	if (r < 0)
+		e->reason[0] = '\0'; /* it is killed, and waited for */
+	return r == 0 && !e->ended && !holds_robust(e);
+}
+
+/* One that is at rest has been asked, and stops as soon as it gets a CPU. */
+static void await_stop(struct twin_engine *e, struct thread *t)
+{
+	int raw;
+
+	if (t->stopped || engine_wait(t->tid, &raw) != t->tid)
+		return;
+	if (((raw & 0xff) == 0x7f))
+		t->stopped = true;
+	else
+		engine_defer(e, t->tid, raw);
+}
+
+void namespace_read_old(struct twin_engine *e)
+{
+	if (!e->config.keep_remains || e->ended)
+		return;
+	engine_deadline_set(e, STAND_PATIENCE);
+	FOREACH_THREAD(e, t)
+	{
+		await_stop(e, t);
+	}
+	engine_deadline_clear(e);
+	remains_read(e);
+}
+
 /* Those of the dead that are not reaped yet, and the init of their namespace, which stays as long
  * as children of the node live there. */
 static void leave_old(struct twin_engine *e)
 {
+	namespace_read_old(e);
+	if (!e->ended)
+		kill(e->pid, SIGKILL);
 	FOREACH_THREAD(e, t)
 	{
-		namespace_bury(e, t->tid);
+		namespace_expect_end(e, t->tid);
 	}
 	threads_clear(e);
 	for (unsigned i = 0; e->nest.init && i < OLD_INITS_MAX; i++)

@@ -69,6 +69,15 @@ void remains_take(struct twin_engine *e)
 		e->reason[0] = '\0'; /* as a rule because one stands at the fault already */
 	e->config.freeze_deadline = patience;
 	engine_deadline_clear(e);
+	remains_read(e);
+}
+
+void remains_read(struct twin_engine *e)
+{
+	struct remains *r = &e->remains;
+
+	r->n = 0;
+	r->fresh = true;
 	FOREACH_THREAD(e, t)
 	{
 		struct twin_remains_thread *m = &r->threads[r->n];

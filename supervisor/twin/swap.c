@@ -51,7 +51,7 @@ void swap_note_loss(struct twin_swap *ret, const char *fmt, ...)
 	va_end(ap);
 }
 
-static int reap_active(struct twin_engine *e)
+int swap_reap_active(struct twin_engine *e)
 {
 	int r = 0;
 
@@ -239,28 +239,51 @@ static const char *why_in_place(struct twin_engine *e, const struct twin *w, con
 	return NULL;
 }
 
+/* A twin has failed for which the active only stood still; what comes next counts on its end. */
+static void end_stopped(struct twin_engine *e)
+{
+	char reason[TWIN_REASON_MAX];
+
+	snprintf(reason, sizeof(reason), "%s", e->reason);
+	namespace_read_old(e);
+	if (swap_reap_active(e) == 0 || reason[0])
+		snprintf(e->reason, sizeof(e->reason), "%s", reason);
+}
+
+static int end_active(struct twin_engine *e, const struct twin *w)
+{
+	engine_take_deferred(e);
+	if (e->config.children != TWIN_CHILDREN_KEEP)
+		children_note(e);
+	if (!e->ended && w->nest.leader && namespace_stop_old(e))
+		return 0;
+	if (w->nest.leader)
+		remains_take(e);
+	if (e->ended)
+		return 0;
+	partial_before_end(e);
+	return swap_reap_active(e);
+}
+
 static int swap_by_reclaim(struct twin_engine *e, struct twin *w, struct twin_swap *swap)
 {
-	int r;
+	int r = end_active(e, w);
 
-	engine_take_deferred(e);
-	children_note(e);
-	if (!e->ended) {
-		partial_before_end(e);
-		r = reap_active(e);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	swap->reaped = now_nsec() - swap->begun;
 	if (w->pid == 0)
-		return engine_fail(e, -ESRCH, "the twin has ended");
-	r = children_settle(e, w, swap);
+		r = engine_fail(e, -ESRCH, "the twin has ended");
+	if (r == 0)
+		r = children_settle(e, w, swap);
 	if (r == 0)
 		r = swap_reconcile(e, w, swap);
 	if (r == 0)
 		r = w->nest.leader ? namespace_late_calls(e, w) : rebuild_run(e, w);
 	if (r == 0 && !exclude_fetch(e, w))
 		swap_note_loss(swap, "contents of memory that was to be kept as it is");
+	if (r < 0 && !e->ended)
+		end_stopped(e);
 	return r;
 }
 
@@ -303,7 +326,8 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	swap.n_threads = w->n_threads;
 	swap.rollback = swap.begun - w->at;
 	snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
-	remains_take(e);
+	if (!w->nest.leader)
+		remains_take(e);
 	why = why_in_place(e, w, &swap.why);
 	if (why) {
 		swap.why = why;

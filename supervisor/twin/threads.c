@@ -28,7 +28,7 @@ static struct thread *slot_new(void)
 		free(t);
 		return NULL;
 	}
-	t->syscall_fd = -1;
+	t->syscall_fd = t->slices_fd = -1;
 	return t;
 }
 
@@ -65,7 +65,7 @@ struct thread *thread_add(struct twin_engine *e, pid_t tid)
 	xstate = t->xstate;
 	memset(t, 0, sizeof(*t));
 	t->xstate = xstate;
-	t->syscall_fd = -1;
+	t->syscall_fd = t->slices_fd = -1;
 	t->tid = tid;
 	t->used = true;
 	return t;
@@ -76,9 +76,9 @@ void thread_remove(struct twin_engine *e, struct thread *t)
 	for (unsigned i = 0; i < e->n_threads; i++) {
 		if (e->threads[i] != t)
 			continue;
-		if (t->syscall_fd >= 0)
-			close(t->syscall_fd);
-		t->syscall_fd = -1;
+		closep(&t->syscall_fd);
+		closep(&t->slices_fd);
+		t->syscall_fd = t->slices_fd = -1;
 		t->used = false;
 		e->n_threads--;
 		e->threads[i] = e->threads[e->n_threads];
