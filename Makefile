@@ -205,12 +205,13 @@ lint: lint-packages
 
 # BENCH_FLAGS=--quick for a first look; BENCH_JSON=FOLDER keeps the tables for programs.
 bench_json = $(if $(BENCH_JSON),--json $(BENCH_JSON)/$(1).json)
-bench: $(BENCHES) $(B)/tools/bench/node all
+bench: $(BENCHES) $(B)/tools/bench/node $(B)/tests/victims/stress all
 	$(if $(BENCH_JSON),mkdir -p $(BENCH_JSON))
 	$(B)/tools/bench/freeze $(BENCH_FLAGS) $(call bench_json,freeze)
 	$(B)/tools/bench/swap $(BENCH_FLAGS) $(call bench_json,swap)
 	$(B)/tools/bench/swap --way=reclaim $(BENCH_FLAGS) --dirty=0 $(call bench_json,swap-reclaim)
 	TWINIT_BUILD=$(B) tools/bench/overhead.py $(BENCH_FLAGS) $(call bench_json,overhead)
+	$(B)/tools/bench/restore $(BENCH_FLAGS) $(call bench_json,restore)
 
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR)/units \

@@ -319,13 +319,17 @@ static void options(int argc, char **argv)
 	static const struct option known[] = {{"crashes", required_argument, NULL, 'n'},
 		{"json", required_argument, NULL, 'j'}, {"check", required_argument, NULL, 'c'},
 		{"settle", required_argument, NULL, 's'}, {"seed", required_argument, NULL, 'r'},
-		{"way", required_argument, NULL, 'w'}, {"help", no_argument, NULL, 'h'}, {0}};
+		{"way", required_argument, NULL, 'w'}, {"quick", no_argument, NULL, 'q'},
+		{"help", no_argument, NULL, 'h'}, {0}};
 	int o;
 
 	while ((o = getopt_long(argc, argv, "+", known, NULL)) != -1)
 		switch (o) {
 		case 'n':
 			b.crashes = (unsigned)atoi(optarg);
+			break;
+		case 'q':
+			b.crashes = 100;
 			break;
 		case 'j':
 			b.json = optarg;
@@ -345,7 +349,8 @@ static void options(int argc, char **argv)
 								  : TWIN_WAY_AUTO;
 			break;
 		default:
-			printf("restore [--crashes=N] [--way=auto|reclaim|in-place] [--json=FILE] "
+			printf("restore [--quick] [--crashes=N] [--way=auto|reclaim|in-place] "
+			       "[--json=FILE] "
 			       "[--seed=N] [--settle=MS] [--check=COMMAND] [-- COMMAND...]\n");
 			exit(o == 'h' ? 0 : 2);
 		}
