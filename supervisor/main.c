@@ -98,11 +98,7 @@ static int take_options(struct manager *m, struct options *o)
 		m->crash_dir = NULL;
 		return -ENOMEM;
 	}
-	/* A root that is read-only is no reason not to boot; the back traces still go to the log.
-	 */
-	r = runtime_dir_make(o->state_dir);
-	if (r < 0)
-		log_notice("%s: %s; no crash records are kept", o->state_dir, strerror(-r));
+	/* It is made by who first writes there: PID 1 does not wait for a disk. */
 	r = take_lock(o->runtime_dir);
 	if (r < 0)
 		return r;

@@ -75,6 +75,8 @@ static int keep(const struct order *o, const char *folder, const char *trace)
 		log_node(LOG_WARNING, o->node, "%s: %s", folder, strerror(-fd));
 		return fd;
 	}
+	/* There has to be room for it. */
+	record_prune(fd, RECORDS_MAX - 1, RECORDS_BYTES_MAX / 2);
 	r = record_write(fd, o, trace, name, sizeof(name));
 	if (r < 0)
 		log_node(LOG_WARNING, o->node, "no record in %s: %s", folder, strerror(-r));

@@ -17,13 +17,31 @@
 
 #define NAME_LENGTH (ORDER_TEXT_MAX + 48)
 
+/* With all that leads there: nobody else has a reason to make it. */
+static int make_folder(const char *path)
+{
+	char folder[PATH_MAX];
+
+	if (snprintf(folder, sizeof(folder), "%s", path) >= (int)sizeof(folder))
+		return -ENAMETOOLONG;
+	for (char *p = folder + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(folder, 0755) < 0 && errno != EEXIST && errno != EROFS)
+			return -errno;
+		*p = '/';
+	}
+	return mkdir(folder, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
 int record_open_folder(const char *path)
 {
 	struct stat st;
-	int fd, r = 0;
+	int fd, r = make_folder(path);
 
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return -errno;
+	if (r < 0)
+		return r;
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;

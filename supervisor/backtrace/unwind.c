@@ -22,6 +22,16 @@ struct unwinding {
 	unsigned n_frames;
 };
 
+struct frame {
+	Dwarf_Addr pc;
+	bool exact;
+};
+struct live_thread {
+	pid_t tid;
+	unsigned n;
+	struct frame frames[FRAMES_MAX];
+};
+
 static bool read_word(_unused_ Dwfl *dwfl, Dwarf_Addr at, Dwarf_Word *ret, void *arg)
 {
 	const struct unwinding *u = arg;
@@ -82,19 +92,15 @@ static void print_source(struct unwinding *u, Dwfl_Module *module, Dwarf_Addr pc
 		fprintf(u->f, " at %s:%d", file, number);
 }
 
-static int print_frame(Dwfl_Frame *frame, void *arg)
+static void print_pc(struct unwinding *u, Dwarf_Addr pc, bool exact)
 {
-	struct unwinding *u = arg;
 	Dwfl_Module *module;
 	const char *name = NULL, *symbol = NULL, *slash;
-	Dwarf_Addr pc, look, start = 0;
+	Dwarf_Addr look, start = 0;
 	GElf_Off offset = 0;
 	GElf_Sym sym;
 	char *pretty;
-	bool exact;
 
-	if (!dwfl_frame_pc(frame, &pc, &exact))
-		return DWARF_CB_ABORT;
 	/* A return address may belong to the next function. */
 	look = exact ? pc : pc - 1;
 	module = dwfl_addrmodule(u->dwfl, look);
@@ -116,7 +122,19 @@ static int print_frame(Dwfl_Frame *frame, void *arg)
 			(uint64_t)(pc - start));
 	print_source(u, module, look);
 	fputs("\n", u->f);
-	return ++u->n_frames >= FRAMES_MAX ? DWARF_CB_ABORT : DWARF_CB_OK;
+	u->n_frames++;
+}
+
+static int print_frame(Dwfl_Frame *frame, void *arg)
+{
+	struct unwinding *u = arg;
+	Dwarf_Addr pc;
+	bool exact;
+
+	if (!dwfl_frame_pc(frame, &pc, &exact))
+		return DWARF_CB_ABORT;
+	print_pc(u, pc, exact);
+	return u->n_frames >= FRAMES_MAX ? DWARF_CB_ABORT : DWARF_CB_OK;
 }
 
 static void print_thread(struct unwinding *u, const struct order_thread *t)
@@ -140,20 +158,55 @@ static void print_thread(struct unwinding *u, const struct order_thread *t)
 	fprintf(u->f, "  (%s)\n", why ? why : "ends here");
 }
 
-/* Nobody has read its registers: libdw stops it for a moment itself. */
+static int take_frame(Dwfl_Frame *frame, void *arg)
+{
+	struct live_thread *t = arg;
+	struct frame *to = &t->frames[t->n];
+
+	if (!dwfl_frame_pc(frame, &to->pc, &to->exact))
+		return DWARF_CB_ABORT;
+	return ++t->n >= FRAMES_MAX ? DWARF_CB_ABORT : DWARF_CB_OK;
+}
+
+/* Nobody has read its registers: libdw stops it itself, until the last frame is known. Names are
+ * looked for when it runs again. */
 static int print_live_thread(Dwfl_Thread *thread, void *arg)
 {
 	struct unwinding *u = arg;
-	const struct order_thread t = {.tid = dwfl_thread_tid(thread), .known = true};
+	struct live_thread t = {.tid = dwfl_thread_tid(thread)};
+	const char *why;
+	int r;
 
-	print_thread(u, &t);
+	(void)dwfl_errno();
+	r = dwfl_thread_getframes(thread, take_frame, &t);
+	why = r < 0 ? dwfl_errmsg(0) : NULL;
+	fprintf(u->f, "thread %d \"\"\n", t.tid);
+	u->n_frames = 0;
+	for (unsigned i = 0; i < t.n; i++)
+		print_pc(u, t.frames[i].pc, t.frames[i].exact);
+	if (t.n >= FRAMES_MAX)
+		fputs("  ... deeper than is printed\n", u->f);
+	else if (r != 0)
+		fprintf(u->f, "  (%s)\n", why ? why : "ends here");
+	return DWARF_CB_OK;
+}
+
+/* What unwinding reads of a file is read before any thread is stopped for it. */
+static int load_frames(Dwfl_Module *module, _unused_ void **user, _unused_ const char *name,
+	_unused_ Dwarf_Addr start, _unused_ void *arg)
+{
+	Dwarf_Addr bias;
+
+	(void)dwfl_module_eh_cfi(module, &bias);
 	return DWARF_CB_OK;
 }
 
 static int print_all(struct unwinding *u)
 {
-	if (u->order->n_threads == 0)
+	if (u->order->n_threads == 0) {
+		(void)dwfl_getmodules(u->dwfl, load_frames, NULL, 0);
 		return dwfl_getthreads(u->dwfl, print_live_thread, u) < 0 ? -ESRCH : 0;
+	}
 	for (size_t i = 0; i < u->order->n_threads; i++)
 		if (u->order->threads[i].at_fault)
 			print_thread(u, &u->order->threads[i]);

@@ -2,6 +2,7 @@
 #include "supervisor/keeper/backtrace.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -11,7 +12,7 @@
 
 void backtrace_init(struct keeper *k, const char *folder)
 {
-	snprintf(k->backtrace.folder, sizeof(k->backtrace.folder), "%s", folder ? folder : "");
+	k->backtrace.folder = folder ? folder : "";
 }
 
 static void print_hex(FILE *f, const void *data, size_t len)
@@ -93,7 +94,7 @@ static int order_fd(const char *text, size_t len)
 static int launch(struct keeper *k, const char *text, size_t len)
 {
 	struct backtrace *b = &k->backtrace;
-	char folder[sizeof(b->folder) + 16], level[32];
+	char folder[PATH_MAX + 16], level[32];
 	char *argv[] = {NULL, level, b->folder[0] ? folder : NULL, NULL};
 	int order = order_fd(text, len);
 

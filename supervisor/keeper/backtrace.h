@@ -11,9 +11,9 @@
 
 struct keeper;
 struct backtrace {
-	pid_t pid;                    /* of twinit-backtrace; 0: none runs */
-	usec_t realtime;              /* which names the record */
-	char folder[KEEPER_TEXT_MAX]; /* "": no records are kept */
+	pid_t pid;          /* of twinit-backtrace; 0: none runs */
+	usec_t realtime;    /* which names the record */
+	const char *folder; /* borrowed for good; "": no records are kept */
 };
 
 void backtrace_init(struct keeper *k, const char *folder);

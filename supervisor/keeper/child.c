@@ -228,6 +228,17 @@ static int prepare(const struct spawn_plan *p, bool lent, struct spawn_failure *
 	return chdir(u->working_directory ? u->working_directory : "/") < 0 ? -errno : 0;
 }
 
+/* In this process, which has the list for itself. */
+static void drop_variable(char **environment, const char *begin)
+{
+	char **to = environment;
+
+	for (; *environment; environment++)
+		if (strncmp(*environment, begin, strlen(begin)) != 0)
+			*to++ = *environment;
+	*to = NULL;
+}
+
 _Noreturn void child_run(
 	const struct spawn_plan *p, const struct exec_command *c, int go_fd, int status_fd)
 {
@@ -254,6 +265,8 @@ _Noreturn void child_run(
 		(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 		if (c == &p->unit->exec_start && p->event_fd >= 0)
 			(void)fcntl(p->event_fd, F_SETFD, 0);
+		else
+			drop_variable(p->environment, "TWINIT_EVENT_FD=");
 		sigemptyset(&none);
 		(void)sigprocmask(SIG_SETMASK, &none, NULL);
 		execve(c->argv[0], c->argv, p->environment);

@@ -297,6 +297,11 @@ static void do_give_up(struct keeper *k, _unused_ const struct guard_input *in)
 		k->main_pid ? k->main_pid : k->pre_pid);
 	guard_blame(k, RESULT_TIMEOUT, "did not end after SIGKILL");
 	k->main_pid = k->pre_pid = 0;
+	arm_stop(&k->arm);
+	probes_stop(k);
+	reload_cancel(k);
+	thread_end_forget(k);
+	event_fd_close(&k->event_fd);
 	finish(k, NODE_FAILED);
 }
 

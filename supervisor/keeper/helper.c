@@ -5,8 +5,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 extern char **environ;
 
@@ -36,33 +37,40 @@ static int lift(const int *fds, unsigned n, int ret[HELPER_FDS_MAX])
 	return 0;
 }
 
+/* In the new process; never returns. */
+static _Noreturn void execute(const char *path, char *const *args, const int *fds, unsigned n_fds)
+{
+	const struct sigaction plain = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int sig = 1; sig < _NSIG; sig++)
+		(void)sigaction(sig, &plain, NULL);
+	sigemptyset(&none);
+	for (unsigned i = 0; i < n_fds; i++)
+		if (dup2(fds[i], HELPER_FD + (int)i) < 0)
+			_exit(EXIT_FAILURE);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execve(path, args, environ);
+	_exit(127);
+}
+
+/* Not posix_spawn(3), whose caller stands still until the program has been read from the disk. */
 static int spawn(const char *path, char *const *args, const int *fds, unsigned n_fds)
 {
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	sigset_t all, none;
-	pid_t pid = -1;
-	int r;
+	sigset_t all, old;
+	pid_t pid;
 
+	if (access(path, X_OK) < 0)
+		return -errno;
 	sigfillset(&all);
-	sigemptyset(&none);
-	r = posix_spawn_file_actions_init(&actions);
-	if (r != 0)
-		return -r;
-	r = posix_spawnattr_init(&attributes);
-	if (r == 0) {
-		posix_spawnattr_setsigdefault(&attributes, &all);
-		posix_spawnattr_setsigmask(&attributes, &none);
-		posix_spawnattr_setflags(
-			&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-		for (unsigned i = 0; i < n_fds && r == 0; i++)
-			r = posix_spawn_file_actions_adddup2(&actions, fds[i], HELPER_FD + (int)i);
-		if (r == 0)
-			r = posix_spawn(&pid, path, &actions, &attributes, args, environ);
-		posix_spawnattr_destroy(&attributes);
-	}
-	posix_spawn_file_actions_destroy(&actions);
-	return r != 0 ? -r : pid;
+	sigprocmask(SIG_SETMASK, &all, &old);
+	pid = fork();
+	if (pid == 0)
+		execute(path, args, fds, n_fds);
+	if (pid < 0)
+		pid = -errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return pid;
 }
 
 pid_t helper_spawn(const char *program, char *const *argv, const int *fds, unsigned n_fds)

@@ -13,6 +13,6 @@
 #define HELPER_FDS_MAX 2
 
 /* argv[0] is put in. Returns the pid, whose end comes as a TWIN_EVENT_CHILD, or negative errno.
- * The caller waits until the program is loaded, and no longer. */
+ * The caller does not wait for the program: one that cannot be executed ends with 127. */
 _must_check_ pid_t helper_spawn(
 	const char *program, char *const *argv, const int *fds, unsigned n_fds);

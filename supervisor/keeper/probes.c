@@ -8,6 +8,8 @@
 
 #define TRACE_TRIES 20u
 #define TRACE_AGAIN (100 * USEC_PER_MSEC)
+#define WORDS_MAX 10u
+#define WORDS_EVERY USEC_PER_SEC
 #define STEADY USEC_PER_SEC /* without a failure: it is well again */
 
 static enum node_result result_from_string(const char *s)
@@ -132,7 +134,9 @@ static void condemn(struct keeper *k, struct hosted_probe *h, usec_t now)
 	h->failed_at = now;
 	h->doubted_good = p->last_good;
 	p->ops->describe(p, now, h->why, sizeof(h->why));
-	if (action != ACTION_REPORT)
+	/* Not suspect any more, whatever takes its place. */
+	if (action != ACTION_REPORT) {
+		h->told = STAGE_FAILED;
 		guard_dispatch(k, &(struct guard_input){.event = GUARD_HANG,
 					  .seen = now * NSEC_PER_USEC,
 					  .cause = result_from_string(p->ops->result),
@@ -140,6 +144,7 @@ static void condemn(struct keeper *k, struct hosted_probe *h, usec_t now)
 					  .probe_number = (int)(h - k->probes.list),
 					  .why = h->why,
 					  .cold = action == ACTION_RESTART});
+	}
 	if (h->told != STAGE_FAILED || action != ACTION_REPORT)
 		tell(k, h, STAGE_FAILED);
 	if (action == ACTION_REPORT)
@@ -168,16 +173,37 @@ static usec_t try_trace(struct keeper *k, struct hosted_probe *h, usec_t now)
 	return h->traces_left ? now + TRACE_AGAIN : USEC_INFINITY;
 }
 
-static void recover(struct keeper *k, struct hosted_probe *h, usec_t now)
+/* 0: it may be told; else when. What flutters is told WORDS_MAX times, then every WORDS_EVERY. */
+static usec_t hold_tongue(struct hosted_probe *h, usec_t now)
 {
+	usec_t full = WORDS_MAX * WORDS_EVERY;
+
+	if (h->words_until + full < now)
+		h->words_until = now - full;
+	if (h->words_until + WORDS_EVERY > now)
+		return h->words_until + WORDS_EVERY;
+	h->words_until += WORDS_EVERY;
+	return 0;
+}
+
+/* The time of the next try, where there is to be one. */
+static usec_t recover(struct keeper *k, struct hosted_probe *h, usec_t now)
+{
+	usec_t later;
+
 	/* More time is no sign of life. */
 	if (h->told == STAGE_ALIVE || !h->probe.spoke || h->probe.last_good == h->doubted_good)
-		return;
+		return USEC_INFINITY;
 	/* One that only reports is started anew after each failure, and knows nothing of them. */
 	if (h->told == STAGE_FAILED && now < h->failed_at + STEADY + h->probe.notice)
-		return;
+		return USEC_INFINITY;
+	/* Suspect for longer: each suspicion that is told ends in a word that it was none. */
+	later = hold_tongue(h, now);
+	if (later)
+		return later;
 	snprintf(h->why, sizeof(h->why), "well again");
 	tell(k, h, STAGE_ALIVE);
+	return USEC_INFINITY;
 }
 
 /* When to ask again; 0: the node was condemned. */
@@ -185,7 +211,7 @@ static usec_t judge_one(struct keeper *k, struct hosted_probe *h, usec_t now)
 {
 	struct probe *p = &h->probe;
 	usec_t begin = h->settings ? usec_after(k->probes.started, h->settings->start_delay) : 0;
-	usec_t again, trace = USEC_INFINITY;
+	usec_t again, later = USEC_INFINITY;
 	enum probe_verdict v;
 
 	if (!p->ops)
@@ -209,15 +235,15 @@ static usec_t judge_one(struct keeper *k, struct hosted_probe *h, usec_t now)
 		return h->settings && h->settings->action == ACTION_REPORT ? now + 1 : 0;
 	case PROBE_SUSPECT:
 		suspect(k, h, now);
-		trace = try_trace(k, h, now);
+		later = try_trace(k, h, now);
 		break;
 	case PROBE_ALIVE:
-		recover(k, h, now);
+		later = recover(k, h, now);
 		break;
 	case PROBE_IDLE:
 		break;
 	}
-	return MIN2(prepare_excuse(k, h, now, again), trace);
+	return MIN2(prepare_excuse(k, h, now, again), later);
 }
 
 void probes_judge(struct keeper *k)
@@ -279,7 +305,8 @@ void probes_observed(struct keeper *k, unsigned index, const struct probe_event 
 			return;
 		k->probes.n_starved++;
 		snprintf(h->why, sizeof(h->why), "%s", e->detail);
-		tell(k, h, STAGE_STARVED);
+		if (hold_tongue(h, now_usec()) == 0)
+			tell(k, h, STAGE_STARVED);
 		return;
 	}
 	probe_event(&h->probe, e);
@@ -351,8 +378,11 @@ void probes_start(struct keeper *k, usec_t since)
 		h->begun = h->excused = false;
 		h->starved_looks = 0;
 		h->base.at = 0;
-		if (h->told == STAGE_SUSPECT)
-			h->told = STAGE_ALIVE;
+		/* Another process, or another time of it: what was suspected is over. */
+		if (h->told == STAGE_SUSPECT) {
+			snprintf(h->why, sizeof(h->why), "judged anew");
+			tell(k, h, STAGE_ALIVE);
+		}
 		if (!h->settings || h->settings->start_delay == 0) {
 			h->begun = true;
 			if (h->probe.ops)

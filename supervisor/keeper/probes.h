@@ -45,6 +45,7 @@ struct hosted_probe {
 	unsigned starved_looks; /* in a row */
 	unsigned traces_left;   /* tries at a back trace of this suspicion */
 	usec_t doubted_good;    /* .last_good when it was last suspect or failed */
+	usec_t words_until;     /* told so much that it would be even by then */
 	usec_t failed_at;       /* the last time; 0: never */
 	char why[KEEPER_TEXT_MAX];
 };

@@ -171,7 +171,9 @@ class Itself(Case):
     def test_event_fd(self):
         """The twin finds a datagram that tells it of its own swap."""
         address = f"unix:{self.path('s')}"
-        self.boot({"n": guarded(script("counter.py", address), EventFD="yes")})
+        # Whose command has none of it is told of none.
+        self.boot({"n": guarded(script("counter.py", address), EventFD="yes",
+                                ExecStartPre="/bin/sh -c '! env | grep TWINIT_EVENT_FD'")})
         c = self.client(address)
         self.bus.checkpoint("n")
         self.crash("n", signal.SIGABRT)

@@ -137,6 +137,39 @@ static void test_soft_stage(void **state)
 	end_run(r);
 }
 
+/* A suspect that falls otherwise: what takes its place is not suspect, and that is told. */
+static void test_suspicion_ends_with_a_swap(void **state)
+{
+	struct run *r = *state;
+
+	start_marker(r, "watchdog sleep:20 --fault hang",
+		"WatchdogSec=60s\nWatchdogSoftSec=300ms\n" TWIN);
+	fault(r);
+	WAIT_FOR(r, is_probe, PROBE(0, STAGE_SUSPECT));
+	request(r, KEEPER_REQ_KILL, 0, SIGSEGV);
+	WAIT_FOR(r, is_probe, PROBE(0, STAGE_ALIVE));
+	assert_string_equal(r->last.probe.detail, "judged anew");
+	expect_swap(r, RESULT_SIGNAL);
+	end_run(r);
+}
+
+/* Suspect and well by turns, ten times a second: told some times, then once a second or so. */
+static void test_fluttering(void **state)
+{
+	struct run *r = *state;
+	struct keeper_msg m;
+	unsigned n = 0;
+
+	start_marker(r, "watchdog sleep:20 --fault watchdog sleep:60",
+		"WatchdogSec=60s\nWatchdogSoftSec=30ms\n" TWIN);
+	fault(r);
+	for (usec_t end = now_usec() + 4 * USEC_PER_SEC; next_message(r, &m, end);)
+		n += is_probe(&m, PROBE(0, STAGE_ALIVE));
+	/* 50 turns at least on any machine that is not at its end, 14 words for them. */
+	assert_in_range(n, 1, 16);
+	end_run(r);
+}
+
 /* Late, but not hung: it is told, and that is all. The back trace has stopped it for a moment. */
 static void test_soft_stage_passes(void **state)
 {
@@ -295,6 +328,8 @@ int main(int argc, char **argv)
 		T(test_action_restart),
 		T(test_action_report),
 		T(test_soft_stage),
+		T(test_suspicion_ends_with_a_swap),
+		T(test_fluttering),
 		T(test_soft_stage_passes),
 		T(test_back_trace_without_tracing),
 		T(test_extended),
