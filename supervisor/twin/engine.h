@@ -68,6 +68,7 @@ struct thread {
 	bool mended;               /* in this freeze: its registers are fit to go on with */
 	bool group_stopped;        /* by a signal; the next stop is the end of that */
 	bool expiring;             /* asked because its wait is over */
+	bool let_be;               /* the stop under way is not for it */
 	bool settled;              /* at a system-call-stop, but as if in user mode */
 	struct wait_event stop;    /* where stopped */
 	bool tid_addr_known;
@@ -483,7 +484,10 @@ bool steer_is_strays(struct steering *s, pid_t born);
 
 /* remains.c */
 _must_check_ int remains_reserve(struct twin_engine *e, size_t n_threads);
-void remains_take(struct twin_engine *e); /* before the active is killed */
+void remains_begin(struct twin_engine *e);
+void remains_take(struct twin_engine *e); /* before the active is killed; all threads stop */
+/* The same, where nothing but the memory is left behind, and time counts. */
+void remains_glance(struct twin_engine *e);
 void remains_read(struct twin_engine *e); /* of those of its threads that stand */
 /* The holder of the dead's memory: kept where its remains were taken, else killed. */
 void remains_keep(struct twin_engine *e, pid_t holder);

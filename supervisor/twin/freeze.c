@@ -155,7 +155,7 @@ static int stop_threads(struct twin_engine *e, bool for_good)
 
 	for (unsigned i = 0; i < e->n_threads;) {
 		struct thread *t = e->threads[i];
-		if (!t->stopped && !ask(e, t)) {
+		if (!t->stopped && !t->let_be && !ask(e, t)) {
 			thread_remove(e, t); /* another takes its slot */
 			continue;
 		}

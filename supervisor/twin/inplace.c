@@ -432,6 +432,7 @@ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 		r = inplace_take_hold(e, w);
 	if (r < 0)
 		return fail(e, r, "stopping its threads");
+	remains_read(e);
 	r = image_read(w->pid, w->in_place.area, asked, offsetof(struct inplace_area, actions));
 	if (r == 0)
 		r = inplace_end_threads(e, w);

@@ -50,49 +50,124 @@ static void copy_stack(pid_t pid, struct twin_remains_thread *m)
 	m->stack_len = n > 0 ? (size_t)n : 0;
 }
 
-/* Nobody is waited for but the threads; where one does not stop, the others' are known. */
-void remains_take(struct twin_engine *e)
+void remains_begin(struct twin_engine *e)
+{
+	/* The next rung of a swap that has failed: the first one saw the threads. */
+	if (e->ended && e->remains.fresh)
+		return;
+	e->remains.n = 0;
+	e->remains.fresh = e->config.keep_remains;
+}
+
+/*
+ * A thread that sleeps where it slept at the last freeze has the registers that it had then: what
+ * /proc shows of it (proc(5): the stack and instruction pointers come last) says so, and to stop it
+ * takes 20 us that the twin would have to wait.
+ */
+static bool sleeps_as_known(const struct thread *t, struct arch_regs *ret)
+{
+	char text[256], *p;
+	uint64_t sp, ip;
+
+	if (t->stopped || t->syscall_fd < 0 || arch_sp(&t->regs) == 0 ||
+		proc_reread(t->syscall_fd, text, sizeof(text)) <= 0 || text[0] < '0' ||
+		text[0] > '9')
+		return false;
+	p = strrchr(text, ' ');
+	if (!p)
+		return false;
+	ip = strtoull(p, NULL, 16);
+	*p = '\0';
+	p = strrchr(text, ' ');
+	sp = p ? strtoull(p, NULL, 16) : 0;
+	if (sp != arch_sp(&t->regs) || ip - arch_ip(&t->regs) > ARCH_SYSCALL_SIZE)
+		return false;
+	*ret = t->regs;
+	arch_set_ip(ret, ip);
+	return true;
+}
+
+static struct twin_remains_thread *note(struct twin_engine *e, const struct thread *t)
 {
 	struct remains *r = &e->remains;
+	struct twin_remains_thread *m = r->n < r->allocated ? &r->threads[r->n] : NULL;
+
+	if (!m)
+		return NULL;
+	m->tid = t->tid;
+	m->at_fault = t->tid == e->fatal_tid;
+	m->stack_at = 0;
+	m->stack_len = 0;
+	memcpy(m->name, t->name, sizeof(m->name));
+	return m;
+}
+
+/* With a patience of its own: registers are worth less than the time of a failover. */
+static void stop_for(struct twin_engine *e, int (*stop)(struct twin_engine *e))
+{
 	nsec_t patience = e->config.freeze_deadline;
 
-	/* The next rung of a swap that has failed: the first one saw the threads. */
-	if (e->ended && r->fresh)
-		return;
-	r->n = 0;
-	r->fresh = e->config.keep_remains;
-	if (!e->config.keep_remains || e->ended)
-		return;
-	/* Registers are worth less than the time of a failover. */
 	e->config.freeze_deadline = MIN2(patience, REMAINS_PATIENCE);
-	if (engine_freeze(e) < 0)
+	if (stop(e) < 0)
 		e->reason[0] = '\0'; /* as a rule because one stands at the fault already */
 	e->config.freeze_deadline = patience;
 	engine_deadline_clear(e);
+}
+
+/* The memory is kept, so nobody's stack is copied. */
+void remains_glance(struct twin_engine *e)
+{
+	struct remains *r = &e->remains;
+	struct twin_remains_thread *m;
+
+	if (!r->fresh || r->n > 0 || e->ended)
+		return;
+	FOREACH_THREAD(e, t)
+	{
+		t->let_be = r->n < r->allocated && sleeps_as_known(t, &r->threads[r->n].regs);
+		if (t->let_be && (m = note(e, t)))
+			r->n++;
+	}
+	stop_for(e, engine_stop_all);
+	FOREACH_THREAD(e, t)
+	{
+		if (!t->let_be && t->stopped && (m = note(e, t)) &&
+			arch_get_regs(t->tid, &m->regs) == 0)
+			r->n++;
+		t->let_be = false;
+	}
+}
+
+/* Nobody is waited for but the threads; where one does not stop, the others' are known. */
+void remains_take(struct twin_engine *e)
+{
+	bool first = !(e->ended && e->remains.fresh);
+
+	remains_begin(e);
+	if (!first || !e->config.keep_remains || e->ended)
+		return;
+	stop_for(e, engine_freeze);
 	remains_read(e);
 }
 
 void remains_read(struct twin_engine *e)
 {
 	struct remains *r = &e->remains;
+	struct twin_remains_thread *m;
 
+	if (!e->config.keep_remains)
+		return;
 	r->n = 0;
 	r->fresh = true;
 	FOREACH_THREAD(e, t)
 	{
-		struct twin_remains_thread *m = &r->threads[r->n];
-
-		if (r->n >= r->allocated)
+		m = note(e, t);
+		if (!m)
 			break;
 		if (!t->stopped || arch_get_regs(t->tid, &m->regs) < 0)
 			continue;
-		m->tid = t->tid;
-		m->at_fault = t->tid == e->fatal_tid;
-		m->stack_at = 0;
-		m->stack_len = 0;
 		if (m->stack)
 			copy_stack(e->pid, m);
-		memcpy(m->name, t->name, sizeof(m->name));
 		r->n++;
 	}
 }

@@ -5,7 +5,7 @@
  * in which its memory is kept. For post-mortems, which have all the time of the world, in another
  * process: the memory costs what the dead had written since its last checkpoint.
  *
- * Taken only with twin_config.keep_remains, which makes a swap stop all threads at the fault
+ * Taken only with twin_config.keep_remains, which makes a swap stop the threads that are at work
  * before it kills them. Threads of a process that was gone already (SIGKILL, exit) have no
  * registers left. A process that lives can be looked at the same way with twin_snapshot(): then
  * the tops of the stacks are copied, because the memory goes on.

@@ -259,6 +259,8 @@ static int end_active(struct twin_engine *e, const struct twin *w)
 		return 0;
 	if (w->nest.leader)
 		remains_take(e);
+	else
+		remains_glance(e);
 	if (e->ended)
 		return 0;
 	partial_before_end(e);
@@ -326,8 +328,7 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	swap.n_threads = w->n_threads;
 	swap.rollback = swap.begun - w->at;
 	snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
-	if (!w->nest.leader)
-		remains_take(e);
+	remains_begin(e);
 	why = why_in_place(e, w, &swap.why);
 	if (why) {
 		swap.why = why;
