@@ -144,7 +144,7 @@ $(B)/tests/ros/%: tests/ros/%.cpp Makefile
 $(B)/tools/bench/node: tools/bench/node.c Makefile
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE -std=gnu11 -O2 -g $(WARNINGS) -pthread -MMD -MP -o $@ $<
-$(B)/tools/bench/%: $(B)/tools/bench/%.o $(call obj,$(BENCH_SHARED)) $(call lib,twin) $(call lib,base) $(call lib,config)
+$(B)/tools/bench/%: $(B)/tools/bench/%.o $(call obj,$(BENCH_SHARED)) $(foreach l,twin protocol base config,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -pthread -o $@ $^
 .PRECIOUS: $(B)/tests/unit/%.o $(B)/tools/bench/%.o
 
@@ -205,13 +205,20 @@ lint: lint-packages
 
 # BENCH_FLAGS=--quick for a first look; BENCH_JSON=FOLDER keeps the tables for programs.
 bench_json = $(if $(BENCH_JSON),--json $(BENCH_JSON)/$(1).json)
-bench: $(BENCHES) $(B)/tools/bench/node $(B)/tests/victims/stress all
+bench: $(BENCHES) $(B)/tools/bench/node $(B)/tests/victims/stress $(B)/tests/integration/marker all
 	$(if $(BENCH_JSON),mkdir -p $(BENCH_JSON))
 	$(B)/tools/bench/freeze $(BENCH_FLAGS) $(call bench_json,freeze)
 	$(B)/tools/bench/swap $(BENCH_FLAGS) $(call bench_json,swap)
 	$(B)/tools/bench/swap --way=reclaim $(BENCH_FLAGS) --dirty=0 $(call bench_json,swap-reclaim)
 	TWINIT_BUILD=$(B) tools/bench/overhead.py $(BENCH_FLAGS) $(call bench_json,overhead)
 	$(B)/tools/bench/restore $(BENCH_FLAGS) $(call bench_json,restore)
+	$(B)/tools/bench/detect $(BENCH_FLAGS) $(call bench_json,detect)
+
+# A healthy graph at ten times its load for half an hour: no false alarm is allowed.
+FALSE_ALARMS ?= 30min
+.PHONY: false-alarms
+false-alarms: all $(B)/tools/bench/detect $(B)/tests/integration/marker
+	$(B)/tools/bench/detect --false-alarms=$(FALSE_ALARMS)
 
 install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBEXECDIR)/units \

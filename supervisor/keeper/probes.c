@@ -291,6 +291,15 @@ void probes_event(struct keeper *k, const struct probe_event *e)
 	}
 }
 
+/* One excuse, which lasts as many looks as a silence may be drawn out: of a kind that judges a
+ * window at each look, as many windows. */
+static unsigned excused_looks(const struct probe_settings *s)
+{
+	usec_t window = s->kind == KIND_PROGRESS || s->kind == KIND_TOPIC ? s->window : s->interval;
+
+	return STARVATION_EXTENSIONS_MAX * (unsigned)MAX2(window / MAX2(s->interval, 1), 1);
+}
+
 void probes_observed(struct keeper *k, unsigned index, const struct probe_event *e, bool starved)
 {
 	struct hosted_probe *h = index + 1 < k->probes.n ? &k->probes.list[index + 1] : NULL;
@@ -299,8 +308,7 @@ void probes_observed(struct keeper *k, unsigned index, const struct probe_event 
 		return;
 	if (e->good)
 		h->starved_looks = 0;
-	/* One excuse, which lasts as many looks as a silence may be drawn out. */
-	if (starved && h->starved_looks < STARVATION_EXTENSIONS_MAX) {
+	if (starved && h->starved_looks < excused_looks(h->settings)) {
 		if (h->starved_looks++ > 0)
 			return;
 		k->probes.n_starved++;

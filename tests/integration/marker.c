@@ -6,6 +6,8 @@
  *	sleep:MS	burn:MS		of its own CPU time
  *	hang		a deadlock	spin		an endless loop
  *	leak:KB		memory that it touches and keeps
+ *	crash		a null pointer	exit:STATUS
+ *	leave		a thread that it has begun with ends
  *	open		a descriptor	thread		a thread, that stays
  *	listen:PATH	a socket there	deaf		no such socket any more
  *	serve:PORT	for 20 ms: HTTP, and what a ROS master and a ROS node answer
@@ -75,6 +77,16 @@ __attribute__((noinline)) static void fall_into_deadlock(void)
 	pthread_mutex_lock(&m);
 	pthread_mutex_lock(&m);
 	abort();
+}
+
+static int *volatile nowhere;
+/* Held by the main thread, until the other one may end. */
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void *wait_for_gate(void *arg)
+{
+	pthread_mutex_lock(&gate);
+	return arg;
 }
 
 static void *stay(void *arg)
@@ -192,6 +204,12 @@ static void step(char *s)
 	} else if (IS("spin")) {
 		for (volatile int i = 0;; i++)
 			;
+	} else if (IS("crash")) {
+		*(volatile int *)nowhere = 1;
+	} else if (IS("exit")) {
+		exit((int)number);
+	} else if (IS("leave")) {
+		pthread_mutex_unlock(&gate);
 	} else if (IS("leak")) {
 		char *p = malloc((size_t)number * 1024);
 		if (p)
@@ -224,11 +242,26 @@ static void step(char *s)
 	}
 }
 
+static int has_step(int argc, char **argv, const char *step_name)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], step_name) == 0)
+			return 1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	pthread_t t;
 	int fault = 1;
 
 	signal(SIGUSR1, on_signal);
+	signal(SIGPIPE, SIG_IGN); /* who asks may be gone */
+	if (has_step(argc, argv, "leave")) {
+		pthread_mutex_lock(&gate);
+		if (pthread_create(&t, NULL, wait_for_gate, NULL) != 0)
+			abort();
+	}
 	while (fault < argc && strcmp(argv[fault], "--fault") != 0)
 		fault++;
 	for (;;) {
