@@ -238,6 +238,11 @@ int spawn_plan_set_event_fd(struct spawn_plan *p, int fd)
 	return env_setf(&p->environment, "TWINIT_EVENT_FD=%d", fd);
 }
 
+void spawn_plan_set_cgroup(struct spawn_plan *p, const struct node_cgroup *c)
+{
+	memcpy(p->cgroup, c->procs, sizeof(p->cgroup));
+}
+
 void spawn_plan_free(struct spawn_plan *p)
 {
 	if (!p)

@@ -80,6 +80,9 @@ struct spawned {
 /* The node inherits fd, and has its number in $TWINIT_EVENT_FD. */
 _must_check_ int spawn_plan_set_event_fd(struct spawn_plan *p, int fd);
 
+/* What is spawned enters it. */
+void spawn_plan_set_cgroup(struct spawn_plan *p, const struct node_cgroup *c);
+
 /* The node, waiting for spawn_release(). */
 _must_check_ int spawn_node(const struct spawn_plan *p, struct spawned *ret);
 /* A helper command, leader of a session of its own, going at once. */

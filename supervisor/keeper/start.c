@@ -194,8 +194,7 @@ void start_begin(struct keeper *k, _unused_ const struct guard_input *in)
 		guard_settle(k);
 		return;
 	}
-	for (int i = 0; i < _CGROUP_MAX; i++)
-		k->plan->cgroup[i] = k->cgroup.procs[i];
+	spawn_plan_set_cgroup(k->plan, &k->cgroup);
 	if (u->failover.event_fd) {
 		r = event_fd_open(&k->event_fd);
 		if (r == 0)
