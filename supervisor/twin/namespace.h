@@ -23,6 +23,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "config/clock.h"
 #include "supervisor/twin/arch/arch.h"
 
 struct twin_engine;
@@ -100,7 +101,8 @@ void namespace_read_old(struct twin_engine *e); /* its remains, where they are w
 /* What only can be done now: descriptors put back, timers. */
 _must_check_ int namespace_late_calls(struct twin_engine *e, struct twin *w);
 void namespace_restore_schedule(const struct twin_thread *t);
-void namespace_let_go(struct twin_engine *e, struct twin *w);
+/* When the last of them was let go. */
+nsec_t namespace_let_go(struct twin_engine *e, struct twin *w);
 
 /* credentials.c */
 #define CREDENTIALS_GROUPS 256

@@ -170,13 +170,17 @@ static void leave_old(struct twin_engine *e)
 	namespace_bury(e, e->nest.init); /* no room for more: the children go */
 }
 
-void namespace_let_go(struct twin_engine *e, struct twin *w)
+nsec_t namespace_let_go(struct twin_engine *e, struct twin *w)
 {
+	nsec_t gone;
+
 	rebuild_oom_score(w);
 	(void)ptrace(PTRACE_SETOPTIONS, w->nest.leader, NULL, ACTIVE_OPTIONS);
 	for (unsigned i = 0; i < w->n_threads; i++)
 		(void)ptrace(partial_is_watched(&w->threads[i]) ? PTRACE_SYSCALL : PTRACE_CONT,
 			w->threads[i].host, NULL, NULL);
+	/* All that follows has time. */
+	gone = now_nsec();
 	leave_old(e);
 	for (unsigned i = 0; i < w->n_threads; i++) {
 		struct thread *t = rebuild_adopt(e, &w->threads[i], w->threads[i].host);
@@ -187,4 +191,5 @@ void namespace_let_go(struct twin_engine *e, struct twin *w)
 	e->pid = w->nest.leader;
 	e->nest = w->nest;
 	w->nest = (struct nest){0};
+	return gone;
 }

@@ -55,6 +55,10 @@ int swap_reap_active(struct twin_engine *e)
 {
 	int r = 0;
 
+	/* Its end may have been told while somebody else was waited for. */
+	engine_take_deferred(e);
+	if (e->ended)
+		return 0;
 	if (kill(e->pid, SIGKILL) < 0 && errno != ESRCH)
 		return engine_fail(e, -errno, "kill: %s", strerror(errno));
 	/* None of them will see user mode again. */
@@ -353,16 +357,16 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	if (!file_locks_are_back(e, w, swap.way == TWIN_WAY_IN_PLACE ? e->pid : w->pid))
 		swap_note_loss(&swap, "a file lock that somebody else has by now");
 	if (w->nest.leader) {
-		namespace_let_go(e, w);
+		swap.latency = namespace_let_go(e, w) - swap.begun;
 		swap.new_pid = e->pid;
 	} else {
 		rebuild_let_go(e, w);
+		swap.latency = now_nsec() - swap.begun;
 	}
 	if (w->oom_score_lost)
 		swap_note_loss(&swap, "its OOM score (it is the first to go)");
 	if (w->schedules_lost)
 		swap_note_loss(&swap, "the scheduling of some threads");
-	swap.latency = now_nsec() - swap.begun;
 	e->in_place_last = swap.way == TWIN_WAY_IN_PLACE;
 	adopt(e, w, e->in_place_last);
 	waits_arm(e);

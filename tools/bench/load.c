@@ -276,6 +276,16 @@ nsec_t load_do(struct load *l, enum load_order what, uint64_t arg)
 	return l->shared->result;
 }
 
+void load_pause(struct load *l, nsec_t time)
+{
+	const struct timespec step = {0, 1000000};
+
+	for (nsec_t end = now_nsec() + time; now_nsec() < end;) {
+		(void)nanosleep(&step, NULL);
+		handle_events(l->engine, "a pause");
+	}
+}
+
 void load_threads(struct load *l, unsigned n)
 {
 	load_do(l, LOAD_THREADS, n);

@@ -53,6 +53,8 @@ void load_start(struct load *l, const struct twin_config *config, size_t bytes);
 void load_stop(struct load *l);
 /* Carry out an order; its result. */
 nsec_t load_do(struct load *l, enum load_order what, uint64_t arg);
+/* Time passes. */
+void load_pause(struct load *l, nsec_t time);
 void load_threads(struct load *l, unsigned n);
 /* Order the crash: returns at its TWIN_EVENT_FATAL. From here on each thread's first instruction
  * is stamped. */

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <string.h>
 
+#define SETTLING 3000000ULL
 #define CHECKPOINT_PATIENCE (20 * NSEC_PER_SEC)
 #include <unistd.h>
 
@@ -66,6 +67,8 @@ static bool one(
 			bench_die("no checkpoint", twin_reason(l->engine));
 		load_do(l, LOAD_STAMP, 0);
 	}
+	/* A fault within the first ms would wait for what is made ready only then. */
+	load_pause(l, SETTLING);
 	if (dirty_pages)
 		load_do(l, LOAD_TOUCH, dirty_pages);
 	if (strcmp(o->choice[CAUSE], "kill") == 0)
