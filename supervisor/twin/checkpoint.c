@@ -4,7 +4,8 @@
  *
  * The copy is made by clone() injected into the main thread, without CLONE_VM: a fork. The
  * descriptor table is shared with the active, not copied, so that what the active closes is
- * closed, and what it opens is there at a swap. CLONE_PARENT makes the copy our child.
+ * closed, and what it opens is there at a swap. CLONE_PARENT makes the copy our child; of a process
+ * that is not ours it would make the parent's (foster.h).
  */
 #include <errno.h>
 #include <linux/sched.h>
@@ -73,7 +74,11 @@ static int set_copy_options(struct twin_engine *e)
 static int fork_in(struct injection *in, uint64_t flags, pid_t *ret)
 {
 	long result;
-	int r = inject_call(in, SYS_clone, (const uint64_t[6]){flags, 0, 0, 0, 0, 0}, &result);
+	int r;
+
+	if (in->e->config.foster)
+		flags &= ~(uint64_t)CLONE_PARENT;
+	r = inject_call(in, SYS_clone, (const uint64_t[6]){flags, 0, 0, 0, 0, 0}, &result);
 
 	if (r < 0) {
 		/* Killed at the step: whether a copy was made is not known; if so, it will report.
@@ -175,6 +180,8 @@ static int copy(struct twin_engine *e, struct twin *w, struct thread *leader, bo
 		r = timers_capture(&e->timers, &in, (e->n_checkpoints & 7) < 2);
 	if (r == 0 && e->timers.keyring)
 		r = -ENOTSUP;
+	if (r == 0 && e->config.foster)
+		r = foster_reap(e, &in);
 	if (r == 0 && !e->holder)
 		r = make_holder(e, leader, &in);
 	if (r == 0)

@@ -240,3 +240,18 @@ int children_settle(struct twin_engine *e, struct twin *w, struct twin_swap *ret
 		return 0;
 	}
 }
+
+unsigned twin_children(const struct twin_engine *e, pid_t *ret, unsigned max)
+{
+	const struct inplace_twin *t = e->n_twins > 0 ? &e->twins[0]->in_place : NULL;
+	unsigned n = t ? MIN2(t->n_children, max) : 0;
+
+	if (n > 0)
+		memcpy(ret, t->children, n * sizeof(*ret));
+	return n;
+}
+
+bool twin_is_subreaper(const struct twin_engine *e)
+{
+	return e->timers.subreaper != 0;
+}

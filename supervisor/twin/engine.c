@@ -143,70 +143,6 @@ int engine_find_vdso(struct twin_engine *e, pid_t pid)
 	return e->syscall_insn ? 0 : -ENOTSUP;
 }
 
-int twin_attach(struct twin_engine *e, pid_t pid)
-{
-	long options = ACTIVE_OPTIONS;
-
-	if (e->pid)
-		return -EBUSY;
-	/* With us, what was lent to it must not outlive us. */
-	if (e->lent)
-		options |= PTRACE_O_EXITKILL;
-	if (ptrace(PTRACE_SEIZE, pid, NULL, options) < 0)
-		return engine_fail(e, -errno, "ptrace: %s", strerror(errno));
-	twin_watch(e, pid);
-	e->traced = true;
-	if (!thread_add(e, pid) || engine_open_proc(e) < 0) {
-		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
-		twin_forget(e);
-		return engine_fail(e, -ENOMEM, "cannot open /proc/%d", pid);
-	}
-	return 0;
-}
-
-void twin_lend(struct twin_engine *e, uint64_t capabilities)
-{
-	e->lent = capabilities;
-}
-
-int twin_attach_running(struct twin_engine *e, pid_t pid)
-{
-	int r = twin_attach(e, pid);
-
-	if (r < 0)
-		return r;
-	e->executed = true;
-	r = engine_find_vdso(e, pid);
-	if (r == 0 && e->config.identity == TWIN_NAMESPACE) {
-		/* Refused it stays outside. */
-		(void)!namespace_enter(e, e->threads[0]);
-		thread_go_on(e->threads[0], 0);
-		engine_take_deferred(e);
-	}
-	return r;
-}
-
-/* All else that is still to be told is of a process that is forgotten. */
-static void keep_news_of_others(struct twin_engine *e)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < e->n_events; i++)
-		if (e->events[i].type == TWIN_EVENT_CHILD)
-			e->events[kept++] = e->events[i];
-	e->n_events = kept;
-}
-
-void twin_watch(struct twin_engine *e, pid_t pid)
-{
-	e->pid = pid;
-	e->traced = e->executed = e->ended = e->group_stopped = false;
-	e->fatal_tid = 0;
-	e->fault_seen = 0;
-	e->n_checkpoints = 0;
-	keep_news_of_others(e);
-}
-
 void engine_kill_helper(struct twin_engine *e, pid_t pid)
 {
 	if (pid <= 0)
@@ -220,8 +156,7 @@ void engine_kill_helper(struct twin_engine *e, pid_t pid)
 		}
 }
 
-/* Ends of our own helpers. A twin that ends unasked is news. */
-bool engine_helper_ended(struct twin_engine *e, pid_t pid)
+static bool helper_ended(struct twin_engine *e, pid_t pid)
 {
 	if (pid == e->remains.memory) {
 		e->remains.memory = 0;
@@ -253,6 +188,16 @@ bool engine_helper_ended(struct twin_engine *e, pid_t pid)
 			return true;
 		}
 	return false;
+}
+
+/* Ends of our own helpers. A twin that ends unasked is news. */
+bool engine_helper_ended(struct twin_engine *e, pid_t pid)
+{
+	bool was = helper_ended(e, pid);
+
+	if (was && e->config.foster)
+		foster_ended(e, pid);
+	return was;
 }
 
 void engine_push_event(struct twin_engine *e, const struct twin_event *ev)
@@ -333,6 +278,8 @@ static void handle_exec(struct twin_engine *e)
 	engine_kill_helper(e, e->holder);
 	e->holder = 0;
 	e->holder_busy = false;
+	if (e->config.foster)
+		foster_await_helpers(e);
 	e->scratch = (struct scratch_left){0};
 	e->group_stopped = false;
 	e->fatal_tid = 0;
@@ -455,7 +402,8 @@ void engine_handle(struct twin_engine *e, pid_t pid, int raw)
 	if (proc_tgid(pid) == e->pid && (t = thread_add(e, pid)))
 		thread_go_on(t, 0);
 	/* Let go, it would wake up and run beside the active. */
-	else if (e->copy_unknown && proc_tgid(pid) == pid && proc_parent(pid) == getpid())
+	else if (e->copy_unknown && proc_tgid(pid) == pid &&
+		 proc_parent(pid) == (e->config.foster ? e->pid : getpid()))
 		engine_kill_helper(e, pid);
 	/* A process that was made with clone(2) and no SIGCHLD, which is not ours to keep. */
 	else
@@ -523,9 +471,12 @@ void twin_forget(struct twin_engine *e)
 {
 	if (e->pid && !e->ended && e->traced) {
 		/* It runs on, untraced: stop each thread for a moment to be allowed to let go. */
-		if (engine_freeze(e) < 0)
+		bool frozen = engine_freeze(e) == 0;
+		if (!frozen)
 			e->reason[0] = '\0';
 		engine_take_deferred(e);
+		if (frozen && e->config.foster)
+			foster_leave(e);
 		FOREACH_THREAD(e, t)
 		{
 			partial_signal(t);

@@ -3,7 +3,8 @@
 /*
  * Inside the twin engine: what its files share. See twin.h for what it promises.
  *
- * Files: engine.c (life of an engine, events), threads.c (the table of threads), freeze.c
+ * Files: engine.c (life of an engine, events), attach.c, foster.c (processes that are not our
+ * children), threads.c (the table of threads), freeze.c
  * (all threads stopped at one moment), inject.c (system calls made by a stopped task),
  * timers.c, signals.c, restart.c and partial.c (interrupted calls), capture.c (what is read of a
  * frozen thread), image.c (a twin made ready to run at leisure), checkpoint.c, swap.c,
@@ -26,6 +27,7 @@
 #include "supervisor/twin/children.h"
 #include "supervisor/twin/exclude.h"
 #include "supervisor/twin/files.h"
+#include "supervisor/twin/foster.h"
 #include "supervisor/twin/inplace.h"
 #include "supervisor/twin/locked.h"
 #include "supervisor/twin/mappings.h"
@@ -247,7 +249,8 @@ struct twin_engine {
 
 	struct twin *twins[TWIN_GENERATIONS_MAX + 1]; /* [0] is the newest; one spare */
 	unsigned n_twins;
-	pid_t dying[32]; /* killed helpers not yet reaped */
+	pid_t dying[32];             /* killed helpers not yet reaped */
+	pid_t strays[FOSTER_STRAYS]; /* ended ones that the active itself has to wait for */
 
 	unsigned n_checkpoints; /* of this program */
 	struct process_timers timers;

@@ -85,7 +85,7 @@ unsigned state_children(struct twin_engine *e, pid_t *ret, unsigned max)
 		if (proc_read(text, sizeof(text), "%d/task/%d/children", e->pid, t->tid) <= 0)
 			continue;
 		for (long pid; (pid = strtol(p, &end, 10)) > 0 && end != p; p = end)
-			if (n++ < max)
+			if (!foster_is_ours(e, (pid_t)pid) && n++ < max)
 				ret[n - 1] = (pid_t)pid;
 	}
 	return MIN2(n, max);

@@ -79,6 +79,7 @@ static void report_fatal(struct twin_engine *e, struct thread *t, int sig)
 	if (ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info) == 0 &&
 		arch_get_regs(t->tid, &regs) == 0) {
 		bool faulted = sig == SIGSEGV || sig == SIGBUS || sig == SIGILL || sig == SIGFPE;
+		ev.sender = info.si_code <= 0 ? info.si_pid : 0;
 		ev.fault_address = faulted && info.si_code > 0 ? (uint64_t)info.si_addr : 0;
 		/* Who is killed by another may be anywhere. */
 		ev.instruction = info.si_code > 0 || info.si_pid == e->pid ? arch_ip(&regs) : 0;

@@ -334,11 +334,17 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	snprintf(swap.lost, sizeof(swap.lost), "%s", w->lost);
 	remains_begin(e);
 	why = why_in_place(e, w, &swap.why);
+	if (!why && e->config.foster)
+		return engine_fail(e, -ENODATA, "%s", swap.why);
 	if (why) {
 		swap.why = why;
 		r = swap_in_place(e, w, &swap);
 	}
-	if (r < 0) {
+	if (r < 0 && e->config.foster) {
+		/* Half rolled back it may not run, and nobody else can be its parent's child. */
+		if (reap_active(e) == 0)
+			(void)engine_fail(e, r, "%s", e->in_place_failed);
+	} else if (r < 0) {
 		if (w->nest.leader)
 			swap.way = TWIN_WAY_NAMESPACE;
 		r = swap_by_reclaim(e, w, &swap);

@@ -60,6 +60,7 @@ struct twin_event {
 	bool core;              /* FATAL: the signal's default action dumps core */
 	uint64_t fault_address; /* FATAL by SIGSEGV, SIGBUS, SIGILL, SIGFPE of its own; else 0 */
 	uint64_t instruction;   /* FATAL by its own doing, abort() too; 0: somebody else sent it */
+	pid_t sender;           /* FATAL: who sent it, as kill(2) tells; 0: nobody did */
 };
 
 /* How a twin takes over. */
@@ -104,6 +105,10 @@ struct twin_config {
 	enum twin_way way;      /* which to prefer */
 	enum twin_children children;
 	enum twin_identity identity;
+	/* The process is not the caller's child (foster.h): twin_attach_running(), and in place
+	 * only. twin_swap() says -ENODATA where that is impossible, with the process untouched; one
+	 * that failed half-way has killed it. */
+	bool foster;
 	/* TWIN_NAMESPACE: the program that is to be process 1 of the namespaces. */
 	const char *namespace_init;
 };
@@ -149,7 +154,7 @@ _must_check_ int twin_attach(struct twin_engine *e, pid_t pid);
  * with us until then. 0 where it may make namespaces of its own right.
  */
 void twin_lend(struct twin_engine *e, uint64_t capabilities);
-/* The same for a child that runs its program already and will not exec first. */
+/* The same for a process that runs its program already, with all its threads. */
 _must_check_ int twin_attach_running(struct twin_engine *e, pid_t pid);
 /* Guard pid without ptrace: only its end is reported, checkpoints say -EPERM. */
 void twin_watch(struct twin_engine *e, pid_t pid);
@@ -193,6 +198,10 @@ void twin_drop_all(struct twin_engine *e);
 int twin_kill(struct twin_engine *e, int sig); /* to the active */
 
 pid_t twin_active_pid(const struct twin_engine *e); /* 0: none */
+/* Its children, as the newest twin knows them: how many were written to ret. */
+unsigned twin_children(const struct twin_engine *e, pid_t *ret, unsigned max);
+/* At its last checkpoint: it takes orphans in (PR_SET_CHILD_SUBREAPER). */
+bool twin_is_subreaper(const struct twin_engine *e);
 /* It lives in a pid namespace of its own, as TWIN_NAMESPACE asks for; where that is refused, at its
  * first exec, it stays outside with an exact identity, and twin_reason() says why. */
 bool twin_is_inside(const struct twin_engine *e);

@@ -258,14 +258,12 @@ _unused_ static void find_init(char *path, size_t size)
 	snprintf(path, size, "%s/../../twinit-nsinit", dirname(self));
 }
 
-/* The victim runs its program and has made its first progress when this returns. */
-_unused_ static bool run_begin(
-	struct victim_run *r, const char *name, unsigned generations, bool swapped)
+/* All but the victim; the descriptor that it gets. */
+_unused_ static int run_prepare(struct victim_run *r, unsigned generations)
 {
 	struct twin_config config = run_config;
-	int gate[2], memfd = memfd_create("victim", MFD_CLOEXEC), error;
+	int memfd = memfd_create("victim", MFD_CLOEXEC);
 	sigset_t child;
-	char c = 0;
 
 	config.generations = generations;
 	config.children = run_children;
@@ -283,6 +281,16 @@ _unused_ static bool run_begin(
 	r->shared = mmap(NULL, sizeof(*r->shared), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
 	assert_ptr_not_equal(r->shared, MAP_FAILED);
 	assert_int_equal(twin_engine_new(&config, &r->e), 0);
+	return memfd;
+}
+
+/* The victim runs its program and has made its first progress when this returns. */
+_unused_ static bool run_begin(
+	struct victim_run *r, const char *name, unsigned generations, bool swapped)
+{
+	int gate[2], memfd = run_prepare(r, generations), error;
+	char c = 0;
+
 	assert_int_equal(pipe2(gate, O_CLOEXEC), 0);
 	r->pid = fork();
 	assert_true(r->pid >= 0);
