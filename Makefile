@@ -57,7 +57,7 @@ prober_SRC := $(filter-out probes/prober/main.c,$(wildcard probes/prober/*.c))
 
 obj = $(patsubst %.S,$(B)/%.o,$(patsubst %.c,$(B)/%.o,$(1)))
 lib = $(B)/lib$(1).a
-PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-prober $(B)/twinit-nsinit $(B)/twinit-backtrace $(B)/twinctl
+PROGRAMS := $(B)/twinit $(B)/twinit-keeper $(B)/twinit-prober $(B)/twinit-nsinit $(B)/twinit-backtrace $(B)/twinit-child-guard $(B)/twinctl
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 VICTIMS := $(patsubst tests/victims/%.c,$(B)/tests/victims/%,$(wildcard tests/victims/*.c)) \
@@ -109,6 +109,8 @@ $(call lib,twin-faults): $(faults_OBJ)
 $(B)/twinit: $(B)/supervisor/main.o $(foreach l,supervisor protocol config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(SD_LIBS) $(EV_LIBS) $(INI_LIBS)
 $(B)/twinit-keeper: $(B)/supervisor/keeper/main.o $(foreach l,keeper probes twin protocol config base,$(call lib,$(l)))
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EV_LIBS) $(INI_LIBS)
+$(B)/twinit-child-guard: $(B)/supervisor/child_guard/main.o $(foreach l,keeper probes twin protocol config base,$(call lib,$(l)))
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(EV_LIBS) $(INI_LIBS)
 # Its commands are spawned as the keeper spawns those of the unit.
 $(B)/twinit-prober: $(B)/probes/prober/main.o $(foreach l,prober keeper probes twin protocol config base,$(call lib,$(l)))
@@ -226,7 +228,7 @@ install: all
 		$(DESTDIR)$(PREFIX)/share/dbus-1/interfaces
 	install -m 755 $(B)/twinit $(DESTDIR)$(SBINDIR)/twinit
 	install -m 755 $(B)/twinctl $(DESTDIR)$(PREFIX)/bin/twinctl
-	install -m 755 $(B)/twinit-keeper $(B)/twinit-prober $(B)/twinit-nsinit $(B)/twinit-backtrace $(DESTDIR)$(LIBEXECDIR)/
+	install -m 755 $(B)/twinit-keeper $(B)/twinit-prober $(B)/twinit-nsinit $(B)/twinit-backtrace $(B)/twinit-child-guard $(DESTDIR)$(LIBEXECDIR)/
 	install -m 644 supervisor/bus/org.twinit1.conf $(DESTDIR)$(PREFIX)/share/dbus-1/system.d/
 	install -m 644 supervisor/bus/org.twinit1.xml $(DESTDIR)$(PREFIX)/share/dbus-1/interfaces/
 	install -m 644 $(wildcard units/*.ini) $(DESTDIR)$(LIBEXECDIR)/units/

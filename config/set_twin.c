@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* [Twin] ExcludeMemory= */
+/* [Twin] GuardChildren= and ExcludeMemory= */
 #include <errno.h>
 #include <string.h>
 
@@ -8,6 +8,13 @@
 #include "config/strv.h"
 
 #define EXCLUSIONS_AT_MOST 64
+
+/* Identity= may come later: what does not fit is told at the end. */
+int set_guard_children(struct assignment *a, void *field)
+{
+	a->unit->twin.guard_children_line = a->line;
+	return set_bool(a, field);
+}
 
 void memory_exclusions_clear(struct twin_settings *t)
 {

@@ -158,6 +158,8 @@ const struct setting settings[] = {
 	  .max = _TAKEOVER_MAX, .allowed = "auto, reclaim, in-place" },
 	{ "Twin", "Children", set_enum, FIELD(twin.children), .words = unit_children_names,
 	  .max = _CHILDREN_MAX, .allowed = "keep, kill, refuse" },
+	{ "Twin", "GuardChildren", set_guard_children, FIELD(twin.guard_children),
+	  .allowed = BOOL_TEXT ", yes only with Identity=exact" },
 	{ "Twin", "Identity", set_enum, FIELD(twin.identity), .words = unit_identity_names,
 	  .max = _IDENTITY_MAX, .allowed = "exact, namespace" },
 

@@ -133,6 +133,7 @@ bool mark_valid(const char *s);
 
 /* set_twin.c */
 int set_exclude_memory(struct assignment *a, void *field);
+int set_guard_children(struct assignment *a, void *field);
 void memory_exclusions_clear(struct twin_settings *t);
 
 /* set_exec.c */

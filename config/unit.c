@@ -240,6 +240,15 @@ static int finish(struct loader *l)
 			    setting_find("Service", "WatchdogSoftSec")->allowed) < 0)
 			return -ENOMEM;
 	}
+	if (u->twin.guard_children && u->twin.identity == IDENTITY_NAMESPACE) {
+		const struct diag_place guard = {.line = u->twin.guard_children_line,
+			.section = "Twin",
+			.key = "GuardChildren"};
+
+		if (report(l, DIAG_ERROR, &guard, "cannot be together with Identity=namespace",
+			    setting_find("Twin", "GuardChildren")->allowed) < 0)
+			return -ENOMEM;
+	}
 	if (probe_settings_finish(u, report_probe, l) < 0)
 		return -ENOMEM;
 	return l->n_errors ? -EBADMSG : 0;

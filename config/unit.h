@@ -149,6 +149,9 @@ struct twin_settings {
 	/* Children=, default keep: what becomes of child processes where the node itself had to
 	 * end, so that the twin is no parent of theirs any more. */
 	enum children_policy children;
+	/* GuardChildren=, default no: long-lived child processes have twins of their own. */
+	bool guard_children;
+	unsigned guard_children_line;
 	struct memory_exclusion *exclusions; /* ExcludeMemory= */
 	size_t n_exclusions;
 	enum dont_fork

@@ -83,6 +83,8 @@ static void diff_twin(struct names *names, struct bus_view *v, const struct node
 {
 	TELL(names, v->twin, n->twin.state, "State");
 	TELL(names, v->n_failovers, n->n_failovers, "NFailovers");
+	TELL(names, v->n_children, n->twin.n_children, "NChildrenGuarded");
+	TELL(names, v->n_child_failovers, n->twin.n_child_failovers, "NChildFailovers");
 	TELL(names, v->failover_at, n->last_failover.at, "LastFailoverTimestamp",
 		"LastFailoverTimestampMonotonic", "LastFailoverCause", "LastFailoverResult",
 		"LastFailoverLatencyUSec", "LastFailoverRollbackUSec", "LastFailoverGeneration",

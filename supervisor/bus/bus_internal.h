@@ -53,7 +53,7 @@ struct bus_view {
 	char status_text[KEEPER_TEXT_MAX];
 	usec_t status_told_at;
 	enum twin_state twin;
-	unsigned n_failovers;
+	unsigned n_failovers, n_children, n_child_failovers;
 	usec_t failover_at;
 };
 

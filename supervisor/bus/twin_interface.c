@@ -22,6 +22,8 @@
 	X(SkipReason, TEXT, TICKS, n->twin.skip_reason)                                            \
 	X(ExcludedMemory, TEXT, TICKS, n->twin.excluded)                                           \
 	X(NFailovers, U32, EMITS, n->n_failovers)                                                  \
+	X(NChildrenGuarded, U32, EMITS, n->twin.n_children)                                        \
+	X(NChildFailovers, U32, EMITS, n->twin.n_child_failovers)                                  \
 	X(LastFailoverTimestamp, U64, EMITS, n->last_failover_realtime)                            \
 	X(LastFailoverTimestampMonotonic, U64, EMITS, n->last_failover.at)                         \
 	X(LastFailoverCause, TEXT, EMITS,                                                          \

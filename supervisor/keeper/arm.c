@@ -65,6 +65,8 @@ void arm_report(struct arm *a)
 	t->n_checkpoints = a->n_checkpoints;
 	t->n_skipped = a->n_skipped;
 	t->n_threads_ended = k->thread_end.n;
+	t->n_children = k->children.n_armed;
+	t->n_child_failovers = k->children.n_failovers;
 	snprintf(t->skip_reason, sizeof(t->skip_reason), "%s", a->skip_reason);
 	snprintf(t->excluded, sizeof(t->excluded), "%s", twin_excluded(k->engine));
 	report_send(&k->report, &m);
@@ -158,6 +160,7 @@ static void took(struct arm *a, const struct twin_checkpoint *c)
 		c->twin_pid, c->n_threads, (unsigned long long)(c->freeze / NSEC_PER_USEC),
 		c->quiet ? ", quiet" : "");
 	tell_excluded(a);
+	children_look(&k->children);
 	answer(a, 0, c->quiet ? "armed at a quiet moment" : "armed");
 	end_round(a, k->unit->twin.interval);
 }
@@ -254,6 +257,7 @@ void arm_stop(struct arm *a)
 
 	a->on = a->searching = a->stopped = false;
 	ev_timer_stop(a->keeper->loop, &a->timer);
+	children_drop_all(&a->keeper->children);
 	answer(a, -EBUSY, "the node is going down");
 	if (was_on)
 		arm_report(a);

@@ -283,6 +283,9 @@ static void took_over(struct keeper *k, const struct guard_input *in, const stru
 	};
 
 	describe_loss(s, r.detail);
+	/* In place they are still its children, else nobody's that would be pleased. */
+	if (s->way != TWIN_WAY_IN_PLACE)
+		children_drop_all(&k->children);
 	snprintf(r.way, sizeof(r.way), "%s", twin_way_to_string(s->way));
 	note_fault(k, a, s->new_pid, r.fault);
 	guard_follow(k, s->new_pid);

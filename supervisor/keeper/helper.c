@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -91,4 +92,15 @@ pid_t helper_spawn(const char *program, char *const *argv, const int *fds, unsig
 		if (lifted[i] >= 0)
 			close(lifted[i]);
 	return r;
+}
+
+int helper_unit_text(const struct unit *u)
+{
+	_cleanup_close_ int fd = memfd_create("unit", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (pwrite(fd, u->text, u->text_len, 0) != (ssize_t)u->text_len)
+		return -EIO;
+	return STEAL_FD(fd);
 }

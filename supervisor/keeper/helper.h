@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include "config/macro.h"
+#include "config/unit.h"
 
 #define HELPER_FD 3 /* what is handed on has this number there, and those after it */
 #define HELPER_FDS_MAX 2
@@ -16,3 +17,5 @@
  * The caller does not wait for the program: one that cannot be executed ends with 127. */
 _must_check_ pid_t helper_spawn(
 	const char *program, char *const *argv, const int *fds, unsigned n_fds);
+/* The unit's bytes, as they were read: a file may have changed since. A descriptor. */
+_must_check_ int helper_unit_text(const struct unit *u);

@@ -4,8 +4,9 @@
  * All that one keeper holds. One keeper, one node, one thread; nothing in here is shared.
  *
  * main.c makes it, guard.c moves it from state to state (and is the only writer of .state),
- * failover.c lets a twin take over, arm.c makes the twins, listen.c takes what the supervisor
- * and the node say. want_up and state are two things: what is asked for, and what is.
+ * failover.c lets a twin take over, arm.c makes the twins, children.c has child processes guarded,
+ * listen.c takes what the supervisor and the node say. want_up and state are two things: what is
+ * asked for, and what is.
  */
 #include <ev.h>
 #include <stdbool.h>
@@ -16,6 +17,7 @@
 #include "supervisor/keeper/arm.h"
 #include "supervisor/keeper/backtrace.h"
 #include "supervisor/keeper/cgroup.h"
+#include "supervisor/keeper/children.h"
 #include "supervisor/keeper/event_fd.h"
 #include "supervisor/keeper/fault.h"
 #include "supervisor/keeper/machine.h"
@@ -33,6 +35,7 @@ struct keeper {
 	struct twin_engine *engine;
 	struct report report;
 	struct arm arm;
+	struct child_host children;
 	struct probe_host probes;
 	struct prober_host prober;
 	struct reload reload;

@@ -10,12 +10,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "supervisor/keeper/guardian.h"
 #include "supervisor/keeper/keeper.h"
 
-#define PRIORITY 10
-#define OOM_SCORE_ADJ "-900"
 #define INIT_NAME "twinit-nsinit"
-#define FREEZE_DEADLINE (50 * NSEC_PER_USEC * USEC_PER_MSEC)
 
 struct options {
 	const char *id, *unit_path, *notify_dir, *crash_dir;
@@ -99,65 +97,6 @@ static int parse_options(int argc, char **argv, struct options *o)
 	return 0;
 }
 
-static int read_unit(const struct options *o, struct unit **ret)
-{
-	struct diag_list diags = DIAG_LIST_INIT;
-	_cleanup_free_ char *text = NULL;
-	struct stat st;
-	size_t len = 0;
-	int r;
-
-	if (fstat(o->unit_fd, &st) < 0)
-		return -errno;
-	text = malloc((size_t)st.st_size + 1);
-	if (!text)
-		return -ENOMEM;
-	while (len < (size_t)st.st_size) {
-		ssize_t n = pread(o->unit_fd, text + len, (size_t)st.st_size - len, (off_t)len);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	r = unit_load_text(o->unit_path, text, len, ret, &diags);
-	/* The supervisor has shown the warnings when it read the same bytes. */
-	for (size_t i = 0; r < 0 && i < diags.n; i++) {
-		_cleanup_free_ char *line = diag_format(&diags.items[i]);
-		if (line)
-			log_node(LOG_ERR, o->id, "%s", line);
-	}
-	diag_list_clear(&diags);
-	return r;
-}
-
-/* All best effort: a keeper without these is slower under pressure, but it is a keeper. */
-static void harden(const char *id)
-{
-	/* Children are born plain: neither policy nor priority goes on to them. */
-	struct sched_param p = {.sched_priority = PRIORITY};
-	struct rlimit memlock;
-	int fd;
-
-	if (sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &p) < 0)
-		log_node(LOG_WARNING, id, "no real-time priority for the keeper: %s",
-			strerror(errno));
-	/* Under a finite limit a lock that works today makes an allocation fail tomorrow. */
-	if (geteuid() != 0 && getrlimit(RLIMIT_MEMLOCK, &memlock) == 0 &&
-		memlock.rlim_cur != RLIM_INFINITY)
-		log_node(LOG_WARNING, id,
-			"the keeper's memory is not locked: LimitMEMLOCK is finite");
-	else if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) < 0)
-		log_node(LOG_WARNING, id, "the keeper's memory is not locked: %s", strerror(errno));
-	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, OOM_SCORE_ADJ, strlen(OOM_SCORE_ADJ)) < 0)
-		log_node(LOG_DEBUG, id, "oom_score_adj stays as it is: %s", strerror(errno));
-	if (fd >= 0)
-		close(fd);
-}
-
 static void on_sigchld(_unused_ struct ev_loop *loop, ev_signal *w, _unused_ int revents)
 {
 	events_drain(w->data);
@@ -211,31 +150,6 @@ static void open_notify(struct keeper *k, const struct options *o)
 		k->notify_fd = r;
 }
 
-/* The engine keeps them for as long as it lives, and the keeper the unit. */
-static int set_exclusions(const struct unit *u, struct twin_config *config)
-{
-	static const enum twin_dont_fork dont_fork[_DONT_FORK_MAX] = {
-		[DONT_FORK_NO] = TWIN_DONT_FORK_COPY,
-		[DONT_FORK_YES] = TWIN_DONT_FORK_ZERO,
-		[DONT_FORK_ZERO] = TWIN_DONT_FORK_ZERO,
-		[DONT_FORK_SHARE] = TWIN_DONT_FORK_SHARE,
-	};
-	struct twin_exclusion *list;
-
-	config->dont_fork = dont_fork[u->twin.dont_fork];
-	if (u->twin.n_exclusions == 0)
-		return 0;
-	list = calloc(u->twin.n_exclusions, sizeof(*list));
-	if (!list)
-		return -ENOMEM;
-	for (size_t i = 0; i < u->twin.n_exclusions; i++)
-		list[i] = (struct twin_exclusion){
-			u->twin.exclusions[i].pattern, u->twin.exclusions[i].share};
-	config->exclusions = list;
-	config->n_exclusions = (unsigned)u->twin.n_exclusions;
-	return 0;
-}
-
 /* Beside us, wherever we are installed. NULL: the engine will say what it lacks. */
 static const char *find_init(void)
 {
@@ -280,13 +194,13 @@ static int keeper_init(struct keeper *k, const struct options *o)
 		[CHILDREN_KILL] = TWIN_CHILDREN_KILL,
 		[CHILDREN_REFUSE] = TWIN_CHILDREN_REFUSE,
 	};
-	struct twin_config config = {.freeze_deadline = FREEZE_DEADLINE};
+	struct twin_config config = {.freeze_deadline = GUARDIAN_FREEZE_DEADLINE};
 	int r;
 
 	/* What was inherited for us is not for the node. */
 	(void)close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);
 	k->control_fd = o->control_fd;
-	r = read_unit(o, &k->unit);
+	r = guardian_read_unit(o->id, o->unit_path, o->unit_fd, &k->unit);
 	if (r < 0) {
 		log_node(LOG_ERR, o->id, "cannot read the unit: %s", strerror(-r));
 		return r;
@@ -296,10 +210,10 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	k->loop = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
 	if (!k->loop)
 		return -ENOMEM;
-	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): read_unit() has set it. */
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): guardian_read_unit() has set it. */
 	config.generations = MIN2(MAX2(k->unit->twin.generations, 1u), TWIN_GENERATIONS_MAX);
 	config.way = ways[k->unit->twin.takeover];
-	r = set_exclusions(k->unit, &config);
+	r = guardian_exclude(k->unit, &config);
 	if (r < 0)
 		return r;
 	config.children = children[k->unit->twin.children];
@@ -322,6 +236,7 @@ static int keeper_init(struct keeper *k, const struct options *o)
 	open_cgroup(k);
 	report_init(&k->report, k->loop, k->control_fd);
 	arm_init(&k->arm, k);
+	children_init(&k->children, k);
 	r = probes_init(k);
 	if (r < 0)
 		return r;
@@ -342,6 +257,7 @@ static void keeper_done(struct keeper *k)
 	}
 	node_cgroup_close(&k->cgroup);
 	probes_done(k);
+	children_drop_all(&k->children);
 	spawned_close(&k->spawned);
 	spawn_plan_free(k->plan);
 	if (k->loop)
@@ -361,7 +277,7 @@ int main(int argc, char **argv)
 	if (parse_options(argc, argv, &o) < 0)
 		return 2;
 	log_set_level(o.log_level);
-	harden(o.id);
+	guardian_harden(o.id);
 	r = keeper_init(&keeper, &o);
 	if (r == 0) {
 		guard_dispatch(&keeper, &(struct guard_input){.event = GUARD_START});

@@ -3,7 +3,6 @@
  * to look at, heard. Nothing here waits; see probes/prober/prober.h. */
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "supervisor/keeper/helper.h"
@@ -67,18 +66,6 @@ static void on_report(_unused_ struct ev_loop *loop, ev_io *w, _unused_ int reve
 		lose(k);
 }
 
-/* The unit's bytes, as they were read: a file may have changed since. */
-static int unit_text(const struct keeper *k)
-{
-	_cleanup_close_ int fd = memfd_create("unit", MFD_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (pwrite(fd, k->unit->text, k->unit->text_len, 0) != (ssize_t)k->unit->text_len)
-		return -EIO;
-	return STEAL_FD(fd);
-}
-
 static int launch(struct keeper *k)
 {
 	char id[96], path[PATH_MAX + 16], level[32];
@@ -86,7 +73,7 @@ static int launch(struct keeper *k)
 	_cleanup_close_ int text = -1, ours = -1, theirs = -1;
 	int fds[2], r;
 
-	text = unit_text(k);
+	text = helper_unit_text(k->unit);
 	if (text < 0)
 		return text;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)

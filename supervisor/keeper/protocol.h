@@ -22,7 +22,7 @@
 #include "config/clock.h"
 #include "config/macro.h"
 
-#define KEEPER_PROTOCOL_VERSION 6u
+#define KEEPER_PROTOCOL_VERSION 7u
 #define KEEPER_TEXT_MAX 256
 #define KEEPER_EXCLUDED_MAX 128
 #define KEEPER_GENERATIONS_MAX 8
@@ -116,9 +116,10 @@ struct keeper_twin_report {
 	usec_t freeze_last, freeze_median, freeze_max;
 	uint64_t memory_private; /* bytes the newest twin holds alone */
 	unsigned n_threads, n_checkpoints, n_skipped;
-	unsigned n_threads_ended;           /* of this run, without it */
-	char excluded[KEEPER_EXCLUDED_MAX]; /* memory that the newest twin was made without */
-	char skip_reason[KEEPER_TEXT_MAX];  /* of the last skip, "" when there was none */
+	unsigned n_threads_ended;               /* of this run, without it */
+	unsigned n_children, n_child_failovers; /* guarded now; taken over by a twin of theirs */
+	char excluded[KEEPER_EXCLUDED_MAX];     /* memory that the newest twin was made without */
+	char skip_reason[KEEPER_TEXT_MAX];      /* of the last skip, "" when there was none */
 };
 struct keeper_failover_report {
 	enum node_result cause;

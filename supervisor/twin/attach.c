@@ -82,6 +82,8 @@ int twin_attach_running(struct twin_engine *e, pid_t pid)
 	if (r < 0)
 		return r;
 	e->executed = true;
+	if (e->config.foster)
+		foster_find_strays(e);
 	r = seize_others(e);
 	if (r < 0) {
 		twin_forget(e);

@@ -2,14 +2,17 @@
 #include "supervisor/twin/foster.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "supervisor/twin/engine.h"
+#include "supervisor/twin/procfs.h"
 
 /* For a killed helper to be torn down. */
 #define PATIENCE 1000000000ULL
+#define STAT_EXIT_SIGNAL 38
 
 void foster_ended(struct twin_engine *e, pid_t pid)
 {
@@ -18,6 +21,31 @@ void foster_ended(struct twin_engine *e, pid_t pid)
 			e->strays[i] = pid;
 			return;
 		}
+}
+
+/* Its children with no signal for their end, dead, and named as twins are. */
+static bool is_stray(pid_t pid)
+{
+	char text[512];
+	const char *name, *end;
+	uint64_t signal;
+
+	if (proc_read(text, sizeof(text), "%d/stat", pid) <= 0 || !(name = strchr(text, '(')) ||
+		!(end = strrchr(text, ')')))
+		return false;
+	return strncmp(name, "(twin:", 6) == 0 && strncmp(end, ") Z", 3) == 0 &&
+	       proc_stat_field(text, STAT_EXIT_SIGNAL, &signal) == 0 && signal == 0;
+}
+
+void foster_find_strays(struct twin_engine *e)
+{
+	char text[4096], *p = text, *end;
+
+	if (proc_read(text, sizeof(text), "%d/task/%d/children", e->pid, e->pid) <= 0)
+		return;
+	for (long pid; (pid = strtol(p, &end, 10)) > 0 && end != p; p = end)
+		if (is_stray((pid_t)pid))
+			foster_ended(e, (pid_t)pid);
 }
 
 int foster_reap(struct twin_engine *e, struct injection *in)

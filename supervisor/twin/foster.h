@@ -23,6 +23,8 @@
 struct twin_engine;
 struct injection;
 
+/* The process is new to us: what another guard has left, when it was killed, is ours to reap. */
+void foster_find_strays(struct twin_engine *e);
 /* A helper has ended, and we were told. */
 void foster_ended(struct twin_engine *e, pid_t pid);
 /* The main thread stands: it waits for those. */

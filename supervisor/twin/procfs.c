@@ -83,6 +83,19 @@ int proc_field(const char *text, const char *key, int base, uint64_t *ret)
 	return -ENODATA;
 }
 
+int proc_stat_field(const char *text, unsigned field, uint64_t *ret)
+{
+	/* A name may hold anything, but ends with the last parenthesis. */
+	const char *p = strrchr(text, ')');
+
+	for (unsigned i = 2; p && i < field; i++)
+		p = strchr(p + 1, ' ');
+	if (!p || field < 4)
+		return -ENODATA;
+	*ret = strtoull(p, NULL, 10);
+	return 0;
+}
+
 pid_t proc_parent(pid_t pid)
 {
 	char buf[512];

@@ -17,6 +17,8 @@ ssize_t proc_reread(int fd, char *buf, size_t size);
 /* "Key:\t123" anywhere at the start of a line. */
 _must_check_ int proc_field(const char *text, const char *key, int base, uint64_t *ret);
 _must_check_ int proc_write(const char *text, const char *fmt, ...) _printf_(2, 3);
+/* Of the text of /proc/PID/stat: a number, counted as proc(5) does, from the fourth on. */
+_must_check_ int proc_stat_field(const char *text, unsigned field, uint64_t *ret);
 /* The thread group of a task, -ESRCH when it is gone. */
 pid_t proc_parent(pid_t pid);
 pid_t proc_tgid(pid_t tid);

@@ -18,7 +18,8 @@ NODE_KEYS = {
 TWIN_KEYS = {
     "enabled", "state", "pids", "interval_usec", "generations", "age_usec", "freeze_last_usec",
     "freeze_median_usec", "freeze_max_usec", "memory_private_bytes", "n_threads", "n_checkpoints",
-    "n_skipped", "skip_reason", "n_failovers", "last_failover"}
+    "n_skipped", "skip_reason", "n_failovers", "n_children_guarded", "n_child_failovers",
+    "last_failover"}
 FAILOVER_KEYS = {"at_usec", "cause", "result", "latency_usec", "rollback_usec", "generation",
                  "detail"}
 

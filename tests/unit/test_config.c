@@ -161,7 +161,7 @@ static void unknown_keys(void **state _unused_)
 	expect_diag(&l.diags.items[0], DIAG_ERROR, 4, "Intervall", "unknown key");
 	assert_string_equal(l.diags.items[0].allowed,
 		"Enabled=, Interval=, Generations=, QuietWindow=, ExcludeMemory=, "
-		"HonourDontFork=, Takeover=, Children=, Identity=");
+		"HonourDontFork=, Takeover=, Children=, GuardChildren=, Identity=");
 	done(&l);
 	/* Keys are spelled one way only, as in systemd. */
 	expect_error(SERVICE "[Twin]\ninterval=1\n", 4, "interval", "unknown key");

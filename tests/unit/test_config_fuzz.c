@@ -16,7 +16,8 @@ static const char sample[] =
 	"WatchdogSec=infinity\nKillSignal=SIGRTMIN+3\nStandardOutput=append:/var/log/%N.log\n"
 	"Nice=-5\nCPUAffinity=0-1,3\nLimitNOFILE=1024:infinity\nLimitCORE=64M\n"
 	"OOMScoreAdjust=-900\n[Install]\nWantedBy=default.target\n"
-	"[Twin]\nEnabled=yes\nInterval=100ms\nGenerations=2\nQuietWindow=5ms\nTakeover="
+	"[Twin]\nEnabled=yes\nGuardChildren=yes\nInterval=100ms\nGenerations=2\nQuietWindow="
+	"5ms\nTakeover="
 	"reclaim\nChildren=refuse\n";
 
 /* xorshift: the same numbers on every machine. */

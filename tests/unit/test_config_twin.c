@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* [Twin] ExcludeMemory= and HonourDontFork=. */
+/* [Twin] ExcludeMemory=, HonourDontFork= and GuardChildren=. */
 #include "tests/unit/test_config.h"
 
 static void exclusions(void **state _unused_)
@@ -35,11 +35,31 @@ static void exclusions_that_cannot_be(void **state _unused_)
 	expect_error(SERVICE "[Twin]\nHonourDontFork=maybe\n", 4, "HonourDontFork", "maybe");
 }
 
+static void guard_children(void **state _unused_)
+{
+	struct loaded l = load_clean(SERVICE "[Twin]\nInterval=1s\n");
+
+	assert_false(l.unit->twin.guard_children);
+	done(&l);
+	l = load_clean(SERVICE "[Twin]\nGuardChildren=yes\nIdentity=exact\n");
+	assert_true(l.unit->twin.guard_children);
+	done(&l);
+	l = load_clean(SERVICE "[Twin]\nGuardChildren=no\nIdentity=namespace\n");
+	assert_false(l.unit->twin.guard_children);
+	done(&l);
+	expect_error(SERVICE "[Twin]\nGuardChildren=all\n", 4, "GuardChildren", "all");
+	expect_error(SERVICE "[Twin]\nGuardChildren=yes\nIdentity=namespace\n", 4, "GuardChildren",
+		"Identity=namespace");
+	expect_error(SERVICE "[Twin]\nIdentity=namespace\nGuardChildren=yes\n", 5, "GuardChildren",
+		"Identity=namespace");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(exclusions),
 		cmocka_unit_test(exclusions_that_cannot_be),
+		cmocka_unit_test(guard_children),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

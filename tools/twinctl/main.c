@@ -92,8 +92,9 @@ static const char help[] =
 	"null.\n"
 	"TWIN is {enabled, state, pids, interval_usec, generations, age_usec, freeze_last_usec,\n"
 	"freeze_median_usec, freeze_max_usec, memory_private_bytes, n_threads, n_checkpoints,\n"
-	"n_skipped, skip_reason, excluded_memory, n_failovers, last_failover: null or {at_usec, "
-	"cause, result,\n"
+	"n_skipped, skip_reason, excluded_memory, n_failovers, n_children_guarded, "
+	"n_child_failovers,\n"
+	"last_failover: null or {at_usec, cause, result,\n"
 	"latency_usec, rollback_usec, generation, detail, fault}}.\n";
 
 /* "SIGTERM" "TERM" "15" "RTMIN+3"; -EINVAL. */

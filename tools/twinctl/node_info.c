@@ -50,6 +50,8 @@ static const struct field {
 	FIELD("SkipReason", "s", skip_reason),
 	FIELD("ExcludedMemory", "s", excluded_memory),
 	FIELD("NFailovers", "u", n_failovers),
+	FIELD("NChildrenGuarded", "u", n_children),
+	FIELD("NChildFailovers", "u", n_child_failovers),
 	FIELD("LastFailoverTimestamp", "t", failover_realtime),
 	FIELD("LastFailoverTimestampMonotonic", "t", failover_at),
 	FIELD("LastFailoverCause", "s", failover_cause),
@@ -280,6 +282,8 @@ void node_info_json_twin(struct json *j, const struct node_info *n)
 	json_string(j, "skip_reason", n->skip_reason);
 	json_string(j, "excluded_memory", n->excluded_memory);
 	json_uint(j, "n_failovers", n->n_failovers);
+	json_uint(j, "n_children_guarded", n->n_children);
+	json_uint(j, "n_child_failovers", n->n_child_failovers);
 	if (n->failover_at == 0) {
 		json_string(j, "last_failover", NULL);
 		return;

@@ -55,6 +55,7 @@ struct node_info {
 	size_t n_twin_pids;
 	uint64_t interval, checkpoint_at, freeze_last, freeze_median, freeze_max, memory_private;
 	uint32_t generations, n_threads, n_checkpoints, n_skipped, n_failovers, failover_generation;
+	uint32_t n_children, n_child_failovers;
 	uint64_t failover_at, failover_realtime, failover_latency, failover_rollback;
 };
 

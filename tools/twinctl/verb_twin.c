@@ -59,6 +59,9 @@ void print_twin(const struct node_info *n)
 	if (n->n_skipped && *n->skip_reason && !failed)
 		printf(" (last: %s)", n->skip_reason);
 	putchar('\n');
+	if (n->n_children || n->n_child_failovers)
+		printf("  Children: %u guarded, %u taken over by twins of theirs\n", n->n_children,
+			n->n_child_failovers);
 	print_failover(n);
 }
 

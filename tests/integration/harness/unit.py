@@ -4,7 +4,8 @@ SECTIONS = {
     "Unit": ("Description", "After", "Before", "Requires", "Wants", "StartLimitIntervalSec",
              "StartLimitBurst", "BindsTo", "PartOf", "OnFailure"),
     "Install": ("WantedBy",),
-    "Twin": ("Enabled", "Interval", "Generations", "QuietWindow", "Identity"),
+    "Twin": ("Enabled", "Interval", "Generations", "QuietWindow", "Identity", "Takeover",
+             "Children", "GuardChildren"),
     "Failover": ("OnThreadExit", "StableSec", "FailsafeUnit", "Notify", "OnDependencyFailover", "EventFD",
                  "PostMortem", "CoreDump"),
 }
