@@ -121,6 +121,31 @@ class Crashes(Family):
         self.assertEqual(a.count(), 5)
         self.assertEqual(self.told(), [])
 
+    def test_job_of_a_shell(self):
+        self.address = f"unix:{self.path('s')}"
+        command = f'/bin/sh -c "{script("counter.py", self.address)} & wait; exit 7"'
+        self.boot({"n": guarded(command, GuardChildren="yes", Restart="no")}, "--log-level=debug")
+        c = self.client(self.address)
+        pid = int(c.ask("pid"))
+        self.checkpoints()
+        self.guarded(pid)
+        c.add(2)
+        self.assertEqual(self.strike(pid)[2], "twin took over")
+        self.assertEqual(c.count(), 0)
+        c.send("exit 0")
+        self.bus.wait("n", "ExecMainStatus", 7)
+
+    def test_its_parent_wants_it(self):
+        """What the parent sends is the parent's wish."""
+        c, _ = self.family(2, "--killer")
+        self.checkpoints()
+        self.guarded(self.pids[0])
+        c.add()
+        self.tw.kill(self.pid, signal.SIGUSR1)
+        wait_for("the end of a child", self.told)
+        self.assertEqual(int(self.told()[0].split()[2]) & 0x7f, signal.SIGABRT)
+        self.tw.said(r"and no twin: its parent sent it")
+
     def test_the_twins_fail_as_well(self):
         """Each failure soon after the one before: at last it may die."""
         self.family(1, StableSec="1h", Interval="50ms")

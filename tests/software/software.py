@@ -18,7 +18,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "integration"))
-from harness import Case, end_inside, guarded, main, wait_for  # noqa: E402
+from harness import Case, children, end_inside, guarded, main, status_field, wait_for  # noqa: E402
 
 FULL = os.environ.get("SOFTWARE", "short") == "full"
 SEED = int(os.environ.get("SOFTWARE_SEED", time.time_ns() % 1_000_000))
@@ -27,7 +27,8 @@ INTERVAL = "20ms"
 SIGNALS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                "HOME": "/root", "LC_ALL": "C.UTF-8"}
-__all__ = ["Batch", "ENVIRONMENT", "FULL", "HERE", "Software", "end_inside", "main", "several", "wait_for"]
+__all__ = ["Batch", "ENVIRONMENT", "FULL", "HERE", "Software", "children", "end_inside", "main",
+           "several", "status_field", "wait_for"]
 
 
 def several(short, full):

@@ -5,19 +5,22 @@
 Checked without swaps, with one process and with a master and its workers: wrk sees no error of any
 kind, and what is fetched is what lies there. With swaps (one process, under load all the time):
 wrk goes on and sees nothing but good answers, connections that break apart, and after each
-swap a new connection gets every file whole.
+swap a new connection gets every file whole. The same with a master and workers that are killed, of
+which the master hears nothing.
 """
 import hashlib
 import re
+import signal
 import socket
 import subprocess
+import time
 
-from software import Software, end_inside, main, several, wait_for
+from software import Software, children, end_inside, main, several, status_field, wait_for
 
 PORT = 8390
 CONFIGURATION = """daemon off;
 {processes}
-error_log stderr error;
+error_log {work}/error notice;
 pid {work}/nginx.pid;
 events {{ worker_connections 512; }}
 http {{
@@ -34,7 +37,7 @@ SIZES = (0, 1, 612, 4096, 65537, 1 << 20)
 class TestNginx(Software):
     programs = ("nginx", "wrk")
 
-    def prepare(self, processes, sendfile="on"):
+    def prepare(self, processes, sendfile="on", **settings):
         text = CONFIGURATION.format(processes=processes, work=self.path("work"), port=PORT,
                                     sendfile=sendfile)
         self.write("work/nginx.conf", text)
@@ -48,7 +51,7 @@ class TestNginx(Software):
             self.sums[size] = hashlib.sha256(data).hexdigest()
         self.argv = ["/usr/sbin/nginx", "-c", self.path("work/nginx.conf"), "-p",
                      self.path("work")]
-        self.launch(self.argv, KillSignal="SIGTERM")
+        self.launch(self.argv, KillSignal="SIGTERM", **settings)
 
     def fetch(self, size):
         """One file over a connection of its own; its hash."""
@@ -115,6 +118,39 @@ class TestNginx(Software):
             self.assertEqual(self.crashes(1), 1)
             self.fetch_all()
             self.assertIsNone(wrk.poll(), "wrk gave up")
+
+
+    def workers(self):
+        """Their pids, as twinit's namespace has them."""
+        outer = children(self.tw.outer(self.pid))
+        return sorted(int(status_field(p, "NSpid").split()[-1]) for p in outer)
+
+    def test_worker_swaps(self):
+        """Workers have twins of their own: the master sees none of their crashes."""
+        self.prepare("worker_processes 2;", GuardChildren="yes")
+        self.begin()
+        self.fetch_all()
+        workers = self.workers()
+        self.assertEqual(len(workers), 2)
+        self.bus.wait("n", "NChildrenGuarded", 2, "Twin")
+        wrk = self.tw.spawn(*self.wrk(600), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.open.append(Ending(wrk))
+        for i in range(several(8, 100)):
+            time.sleep(self.random.uniform(0, 0.2))
+            worker = self.random.choice(workers)
+            self.tw.kill(worker, signal.SIGSEGV)
+            self.bus.wait("n", "NChildFailovers", i + 1, "Twin")
+            known = set(children(self.tw.outer(worker)))
+            self.fetch_all()
+            wait_for("a new twin", lambda w=worker, k=known: any(
+                "twin" in (status_field(p, "Name") or "")
+                for p in set(children(self.tw.outer(w))) - k))
+            self.assertIsNone(wrk.poll(), "wrk gave up")
+        self.assertEqual(self.workers(), workers)
+        said = self.read("work/error")
+        self.assertIn("start worker process", said)
+        self.assertNotIn("exited", said)
+        self.assertEqual(self.m.failovers(), [])
 
 
 class Ending:
