@@ -199,7 +199,8 @@ static void on_event(struct guard *g, const struct twin_event *e)
 	case TWIN_EVENT_CONTINUED:
 		g->stopped = false;
 		break;
-	case TWIN_EVENT_CHILD: /* none is ours */
+	case TWIN_EVENT_THREADS_ENDED: /* a matter of the node */
+	case TWIN_EVENT_CHILD:         /* none is ours */
 	case TWIN_EVENT_NONE:
 		break;
 	}

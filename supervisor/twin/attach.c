@@ -100,7 +100,7 @@ int twin_attach_running(struct twin_engine *e, pid_t pid)
 }
 
 /* All else that is still to be told is of a process that is forgotten. */
-static void keep_news_of_others(struct twin_engine *e)
+void engine_keep_news_of_others(struct twin_engine *e)
 {
 	unsigned kept = 0;
 
@@ -117,6 +117,6 @@ void twin_watch(struct twin_engine *e, pid_t pid)
 	e->fatal_tid = 0;
 	e->fault_seen = 0;
 	e->n_checkpoints = 0;
-	keep_news_of_others(e);
+	engine_keep_news_of_others(e);
 	memset(e->strays, 0, sizeof(e->strays));
 }

@@ -494,7 +494,7 @@ void twin_forget(struct twin_engine *e)
 	namespace_forget(e);
 	engine_take_deferred(e); /* while it is known whose ends these are */
 	engine_forget_active(e);
-	keep_news_of_others(e);
+	engine_keep_news_of_others(e);
 }
 
 void twin_drop_all(struct twin_engine *e)

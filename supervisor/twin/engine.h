@@ -327,6 +327,9 @@ bool engine_helper_ended(struct twin_engine *e, pid_t pid); /* true if it was on
 _must_check_ int engine_open_proc(struct twin_engine *e);
 _must_check_ int engine_find_vdso(struct twin_engine *e, pid_t pid);
 
+/* attach.c */
+void engine_keep_news_of_others(struct twin_engine *e);
+
 /* threads.c */
 struct thread *thread_find(struct twin_engine *e, pid_t tid);
 struct thread *thread_add(struct twin_engine *e, pid_t tid);

@@ -342,7 +342,8 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 	}
 	if (r < 0 && e->config.foster) {
 		/* Half rolled back it may not run, and nobody else can be its parent's child. */
-		if (reap_active(e) == 0)
+		engine_take_deferred(e);
+		if (e->ended || swap_reap_active(e) == 0)
 			(void)engine_fail(e, r, "%s", e->in_place_failed);
 	} else if (r < 0) {
 		if (w->nest.leader)
