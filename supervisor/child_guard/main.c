@@ -277,13 +277,12 @@ static int begin(struct guard *g)
 	if (g->child_fd < 0)
 		return -errno;
 	r = guardian_read_unit(g->o.id, g->o.unit_path, CHILD_GUARD_UNIT_FD, &g->unit);
-	if (r < 0)
-		return r;
+	if (r < 0 || !g->unit)
+		return r < 0 ? r : -EINVAL;
 	close(CHILD_GUARD_UNIT_FD);
 	r = guardian_exclude(g->unit, &config);
 	if (r < 0)
 		return r;
-	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): guardian_read_unit() has set it. */
 	config.generations = MIN2(MAX2(g->unit->twin.generations, 1u), TWIN_GENERATIONS_MAX);
 	r = twin_engine_new(&config, &g->engine);
 	if (r < 0)
@@ -354,7 +353,7 @@ int main(int argc, char **argv)
 	(void)close_range(CHILD_GUARD_SOCKET_FD, ~0u, CLOSE_RANGE_CLOEXEC);
 	guardian_harden(g.o.id);
 	r = begin(&g);
-	if (r == 0 && is_meant(&g.o))
+	if (r == 0 && g.unit && is_meant(&g.o))
 		run(&g);
 	else if (!g.done)
 		tell(CHILD_ENDED, (struct child_report){0}, "");
