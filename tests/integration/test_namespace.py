@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """[Twin] Identity=namespace: the node keeps its own numbers; all others see a new pid, and are told."""
+import contextlib
 import os
 import signal
 import sys
@@ -17,6 +18,18 @@ def field(tw, pid, name):
     """Of /proc/PID/status, as this process sees it."""
     with open(f"/proc/{tw.outer(pid)}/status", encoding="utf-8") as f:
         return next(line.split(":", 1)[1].strip() for line in f if line.startswith(name + ":"))
+
+
+def inhabitants(space):
+    """The names of all that live in a pid namespace."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+                name = f.read().strip()
+            if os.readlink(f"/proc/{pid}/ns/pid") == space:
+                found.append(name)
+    return found
 
 
 class Inside(Case):
@@ -136,6 +149,31 @@ class Inside(Case):
         self.counting(Interval="200ms")
         self.c.send("exec")
         self.tw.said("n: cannot be armed: it has executed another program")
+        self.assertEqual(self.client(self.address).count(), 0)
+
+    def test_children_killed(self):
+        """Children=kill: none of the children of the dead is there when its twin runs."""
+        self.counting(Children="kill")
+        pid = self.tw.outer(self.bus.get("n", "MainPID"))
+        self.c.ask("child")
+        self.bus.checkpoint("n")
+        old = os.readlink(f"/proc/{pid}/ns/pid")
+        wait_for("a child", lambda: "sleep" in inhabitants(old))
+        self.fall(self.kill(signal.SIGSEGV), "signal")
+        self.assertNotIn("sleep", inhabitants(old))
+
+    def test_keeper_dies(self):
+        """Its twins die with it, and the process 1 of their namespaces; the next one begins anew."""
+        self.counting()
+        self.bus.checkpoint("n")
+        twin = self.tw.outer(self.bus.get("n", "PIDs", "Twin")[0])
+        active = self.tw.outer(self.bus.get("n", "MainPID"))
+        spaces = [os.readlink(f"/proc/{p}/ns/pid") for p in (twin, active)]
+        keeper = self.bus.get("n", "KeeperPID")
+        self.tw.kill(keeper, signal.SIGKILL)
+        wait_for("the end of its namespaces", lambda: not any(inhabitants(s) for s in spaces))
+        wait_for("another keeper", lambda: self.bus.get("n", "KeeperPID") not in (0, keeper))
+        self.running("n")
         self.assertEqual(self.client(self.address).count(), 0)
 
 

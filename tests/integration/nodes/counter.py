@@ -6,8 +6,8 @@ counter.py ADDRESS [--threads=N] [--notify] [--watchdog] [--gate=PIPE] [--childr
 A SIGHUP counts as one.
 
 ADDRESS is unix:PATH or tcp:PORT. A line is a request, the answer is a line: add, get, pid, tids,
-env NAME, children (how many have come and gone), event (the next datagram of $TWINIT_EVENT_FD, its
-lines parted by blanks), notify TEXT, exit STATUS, signal NUMBER, exec, leave (one of the threads
+env NAME, children (how many have come and gone), child (make one that stays), event (the next
+datagram of $TWINIT_EVENT_FD, its lines parted by blanks), notify TEXT, exit STATUS, signal NUMBER, exec, leave (one of the threads
 ends), eat MEGABYTES
 (of memory, for good), chew (write to all of it), and hang (which
 never answers, and sends no WATCHDOG=1 any more).
@@ -72,6 +72,8 @@ def answer(words):
         return "burp"
     if words[0] == "signal":
         os.kill(os.getpid(), int(words[1]))
+    if words[0] == "child":
+        return str(subprocess.Popen(["/bin/sleep", "1000"]).pid)
     if words[0] == "exec":
         os.execv(sys.executable, [sys.executable, "-B", *sys.argv])
     return "?"
