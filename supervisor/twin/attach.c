@@ -117,6 +117,7 @@ void twin_watch(struct twin_engine *e, pid_t pid)
 	e->fatal_tid = 0;
 	e->fault_seen = 0;
 	e->n_checkpoints = 0;
+	e->copy_unknown = false;
 	engine_keep_news_of_others(e);
 	memset(e->strays, 0, sizeof(e->strays));
 }

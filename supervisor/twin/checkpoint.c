@@ -19,6 +19,7 @@
 
 #include "supervisor/twin/engine.h"
 #include "supervisor/twin/generations.h"
+#include "supervisor/twin/owned.h"
 #include "supervisor/twin/ghosts.h"
 #include "supervisor/twin/procfs.h"
 
@@ -305,6 +306,11 @@ static int in_the_freeze(
 	r = alike_check(e);
 	if (r < 0)
 		return r;
+	/* sched_fork() */
+	if (leader->sched.size && leader->sched.policy == SCHED_DEADLINE &&
+		!(leader->sched.flags & SCHED_FLAG_RESET_ON_FORK))
+		return engine_fail(
+			e, -ENOTSUP, "its main thread is of the deadline class, which cannot fork");
 	if (signals_in_crash_handler(e))
 		return engine_fail(e, -EBUSY, "the handler of a crash is running");
 	if (!signals_capture(e))
@@ -398,66 +404,6 @@ static int settle_holder(struct twin_engine *e)
 	return r;
 }
 
-static uint64_t number_in(const char *text, const char *key)
-{
-	uint64_t v = 0;
-	(void)!proc_field(text, key, 10, &v);
-	return v;
-}
-
-/*
- * Slow, so rarely: programs mark mappings when they start, if at all. That something has changed is
- * told by the amount of locked memory, of huge pages, and of AIO contexts of the whole machine.
- * Where all that is mapped gets locked as well (MCL_FUTURE), more of it is no news.
- */
-static bool must_scan(struct twin_engine *e)
-{
-	unsigned n = e->n_checkpoints;
-	uint64_t locked, huge, aio = 0;
-	bool news = false;
-	char text[4096];
-
-	if (proc_reread(e->status_fd, text, sizeof(text)) <= 0)
-		return true;
-	locked = number_in(text, "VmLck");
-	huge = number_in(text, "HugetlbPages");
-	if (proc_read(text, sizeof(text), "sys/fs/aio-nr") > 0)
-		aio = strtoull(text, NULL, 10);
-	if (e->locked_kb == UINT64_MAX)
-		news = !e->holder_busy;
-	else if (locked != e->locked_kb)
-		news = !(e->locked.all && e->locked.future && locked > e->locked_kb);
-	news |= huge != e->huge_kb || (aio != 0 && aio != e->aio_contexts);
-	/* What the last swap had locked is being locked again. */
-	if (!e->holder_busy)
-		e->locked_kb = locked;
-	e->huge_kb = huge;
-	e->aio_contexts = aio;
-	/* Of those that are known one must be sure: what was unmapped and mapped anew would be
-	 * marked after the copy though it was not before, and the node's own children find zeros.
-	 */
-	return news || e->wiped.n > 0 || e->unfit_mapping || n == 0 ||
-	       ((n & (n - 1)) == 0 && (n & 0x55555555u) != 0);
-}
-
-static int look_at_mappings(struct twin_engine *e, bool *ret_scanned)
-{
-	const struct locked_memory known = e->locked;
-	int r;
-
-	*ret_scanned = e->scan_failed || must_scan(e);
-	if (!*ret_scanned)
-		return 0;
-	r = mappings_scan(e->pid, &e->wiped, &e->locked, &e->unfit_mapping);
-	if (e->holder_busy)
-		e->locked = known;
-	/* What is known of them by now is half of it. */
-	e->scan_failed = r < 0;
-	if (r < 0)
-		return engine_fail(e, -EBUSY, "its mappings cannot be read");
-	return e->unfit_mapping ? engine_fail(e, -ENOTSUP, "%s", e->unfit_mapping) : 0;
-}
-
 static int check_possible(struct twin_engine *e)
 {
 	if (!e->pid || e->ended || e->fatal_tid)
@@ -513,6 +459,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	struct twin *w = e->twins[e->n_twins];
 	struct twin_checkpoint cp = {0};
 	bool quiet = false, scanned = false;
+	pid_t tracee;
 	int r;
 
 	e->reason[0] = '\0';
@@ -530,7 +477,9 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 		streams_reserve(&w->streams, e->files_now.n * 2) < 0)
 		return engine_fail(e, -EBUSY, "out of memory");
 	timers_look(&e->timers, e->pid);
-	r = look_at_mappings(e, &scanned);
+	r = scan_at_leisure(e, &scanned);
+	if (r == 0 && (tracee = owned_tracee(e, scanned)))
+		r = engine_fail(e, -ENOTSUP, "it traces process %d", tracee);
 	if (r == 0 && exclude_look(e) < 0)
 		r = engine_fail(e, -EBUSY, "its mappings cannot be read");
 	if (r < 0)
@@ -547,10 +496,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	if (r == 0)
 		r = in_the_freeze(e, w, force, &cp);
 	cp.n_threads = e->n_threads;
-	FOREACH_THREAD(e, t)
-	{
-		t->late = r == -EBUSY && !t->stopped;
-	}
+	engine_note_late(e, r);
 	engine_thaw(e);
 	waits_arm(e);
 	cp.freeze = now_nsec() - cp.at;
@@ -587,6 +533,7 @@ int twin_checkpoint(struct twin_engine *e, bool force, struct twin_checkpoint *r
 	e->n_twins++;
 	w->number = e->n_checkpoints++;
 	e->in_place_last = false;
+	e->copy_unknown = false; /* it would have told of itself by now */
 	while (e->n_twins > e->config.generations)
 		drop_one(e);
 	*ret = cp;

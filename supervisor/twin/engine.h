@@ -12,7 +12,8 @@
  * inplace_self.c (rollback without a new process), layout.c (mappings), pages.c (memory), files.c
  * (descriptors), streams.c (TCP), schedule.c, alike.c (threads that differ), file_locks.c, locked.c
  * and exclude.c (memory), selfref.c (descriptors that name the process), procfs.c (/proc without
- * allocation), tell.c (what it tells of itself), rest.c (threads at rest).
+ * allocation), owned.c (what it has by its number), rest.c (threads at rest), tell.c (what it tells
+ * of itself).
  *
  * Everything is allocated when the engine is made or at a checkpoint before the freeze.
  */
@@ -375,6 +376,8 @@ void schedule_hurry(struct schedule *ret_own, pid_t other);
 /* freeze.c */
 /* All threads stopped, at whatever stop. */
 _must_check_ int engine_stop_all(struct twin_engine *e);
+/* What has become of a freeze, before the thaw. */
+void engine_note_late(struct twin_engine *e, int error);
 /* It was too late for a checkpoint, and does still not come out of the kernel. */
 bool thread_is_stuck(const struct twin_engine *e, const struct thread *t);
 /* The same of a process that will never go on: a thread that rests (rest.h) is asked to stop, but
@@ -511,6 +514,9 @@ void rebuild_let_go(struct twin_engine *e, struct twin *w);
 void rebuild_oom_score(struct twin *w);
 /* What is known of a thread of a twin, for the active that it becomes. */
 struct thread *rebuild_adopt(struct twin_engine *e, const struct twin_thread *tt, pid_t tid);
+
+/* scan.c: marks, locks and what cannot be copied; -ENOTSUP where a mapping is unfit. */
+_must_check_ int scan_at_leisure(struct twin_engine *e, bool *ret_scanned);
 
 /* checkpoint.c */
 /* Kill the twin of a generation and close the gap. */

@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "supervisor/twin/engine.h"
+#include "supervisor/twin/owned.h"
 #include "supervisor/twin/procfs.h"
 
 #define FDINFO_MAX 65536
@@ -108,7 +109,8 @@ static void read_flags(struct file_table *table, struct file_entry *f, pid_t pid
 
 /* The offset belongs to the open file, so a short-lived copy of the descriptor shows it; that it
  * has one is seen only there. Standard streams are never opened again. */
-static int read_path_entry(struct file_table *table, struct file_entry *f, pid_t pid, int pidfd)
+static int read_path_entry(
+	struct file_table *table, struct file_entry *f, const char *link, pid_t pid, int pidfd)
 {
 	int fd = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
 	off_t at;
@@ -118,6 +120,8 @@ static int read_path_entry(struct file_table *table, struct file_entry *f, pid_t
 	at = lseek(fd, 0, SEEK_CUR);
 	f->offset = MAX2((int64_t)at, (int64_t)-1);
 	f->status = fcntl(fd, F_GETFL);
+	if (!table->unfit && owned_queue(fd, link, pid))
+		table->unfit = "it has asked to be told of messages (mq_notify)";
 	close(fd);
 	if (f->fd > 2)
 		read_flags(table, f, pid);
@@ -194,7 +198,7 @@ static int add_entry(struct file_table *t, int fd, pid_t pid, int pidfd, int dir
 		t->unfit = unfit_reason(link);
 	t->perf |= f.kind == FILE_OTHER && strcmp(link, "anon_inode:[perf_event]") == 0;
 	if (f.kind == FILE_PATH) {
-		int r = read_path_entry(t, &f, pid, pidfd);
+		int r = read_path_entry(t, &f, link, pid, pidfd);
 		if (r < 0)
 			return r;
 		if (t->pool_len + (size_t)len + 1 <= t->pool_max) {

@@ -127,6 +127,14 @@ static bool ask(struct twin_engine *e, struct thread *t)
 	return proc_tgid(t->tid) == e->pid;
 }
 
+void engine_note_late(struct twin_engine *e, int error)
+{
+	FOREACH_THREAD(e, t)
+	{
+		t->late = error == -EBUSY && !t->stopped;
+	}
+}
+
 /* In the kernel for so long that it would not be waited for in vain again; proc(5), stat. */
 bool thread_is_stuck(const struct twin_engine *e, const struct thread *t)
 {

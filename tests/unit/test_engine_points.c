@@ -235,6 +235,8 @@ static bool proves_well(const struct scenario *s, bool may_lose)
 	}
 	if (atomic_load(&run.shared->failed))
 		return FAIL("%s", run.shared->message);
+	if (fill_generations() && run.e->copy_unknown)
+		return FAIL("it still takes children of ours for a copy");
 	if (!fill_generations() || !looks_as_before(s))
 		return false;
 	hook.n_options = 0;

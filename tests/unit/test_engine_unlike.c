@@ -19,6 +19,9 @@ static const struct refusal refusals[] = {
 	{"dispatch", "its system calls dispatched"},
 	{"process keyring", "a process keyring"},
 	{"hugetlb", "private huge pages"},
+	{"mq_notify", "mq_notify"},
+	{"tracer", "it traces process"},
+	{"deadline", "deadline class"},
 };
 
 static void is_refused(void **state)
