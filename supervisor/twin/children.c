@@ -94,7 +94,7 @@ void children_note(struct twin_engine *e)
 {
 	e->n_descendants = 0;
 	e->descendants_unseen = e->ended;
-	if (e->ended)
+	if (e->ended || e->config.children == TWIN_CHILDREN_KEEP)
 		return;
 	FOREACH_THREAD(e, t)
 	{

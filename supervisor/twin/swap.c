@@ -257,8 +257,7 @@ static void end_stopped(struct twin_engine *e)
 static int end_active(struct twin_engine *e, const struct twin *w)
 {
 	engine_take_deferred(e);
-	if (e->config.children != TWIN_CHILDREN_KEEP)
-		children_note(e);
+	children_note(e);
 	if (!e->ended && w->nest.leader && namespace_stop_old(e))
 		return 0;
 	if (w->nest.leader)
