@@ -170,7 +170,7 @@ INTEGRATION := $(sort $(wildcard tests/integration/*.sh tests/integration/*.py))
 # Sanitizers cannot follow what is injected into another process, nor a fork at its will.
 injected = $(strip $(foreach p,/test_victims /test_engine /test_ids /test_no_allocation,$(findstring $(p),$(1))))
 # What takes minutes, or loads the machine on purpose: not part of make check but of soak-victims.
-LONG := test_engine_points test_ids test_keeper_probes test_keeper_prober
+LONG := test_engine_points test_keeper_probes test_keeper_prober
 SANITIZED := $(foreach t,$(filter-out $(LONG:%=$(B)/tests/unit/%),$(UNIT_TESTS)),$(if $(call injected,$(t)),,$(t)))
 .PHONY: unit sanitized integration test-programs check-all
 test-programs: all $(UNIT_TESTS) $(VICTIMS) $(HELPERS) $(ROS_NODES)

@@ -37,7 +37,7 @@ static const struct victim_kind kinds[] = {
 	{.name = "timed_calls", .flags = FREEZE_ONLY, .pace = 10, .share = 25},
 	{.name = "mutex_kinds"},
 	{.name = "avx_state"},
-	{.name = "blocking_calls", .flags = PESTERED},
+	{.name = "blocking_calls", .flags = PESTERED | CHURN}, /* one of its calls makes a thread */
 	{.name = "files"},
 	{.name = "static_node"},
 	{.name = "threads_300", .share = 25},
