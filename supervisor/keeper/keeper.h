@@ -69,6 +69,7 @@ struct keeper {
 	bool executed; /* TWIN_EVENT_EXEC of ExecStart= was seen */
 	bool leaving;  /* the node said STOPPING=1 */
 	bool no_swap;  /* this end is final: the ladder has ended, or it is on purpose */
+	unsigned n_looks; /* for the end of the last run's twins */
 	unsigned restarts_in_row;
 	struct start_limit start_limit;
 	struct ladder ladder;

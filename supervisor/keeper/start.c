@@ -155,12 +155,22 @@ void start_next_pre(struct keeper *k, _unused_ const struct guard_input *in)
 	guard_set_state(k, NODE_START_PRE);
 }
 
+/* The last run's twins hold its ports until they have ended. Nobody waits for that for ever. */
+#define DYING_LOOK USEC_PER_MSEC
+#define DYING_LOOKS 1000
+
 void start_begin(struct keeper *k, _unused_ const struct guard_input *in)
 {
 	const struct unit *u = k->unit;
 	char why[KEEPER_TEXT_MAX];
 	int r, status;
 
+	if (k->state == NODE_AUTO_RESTART && twin_dying(k->engine) > 0 &&
+		k->n_looks++ < DYING_LOOKS) {
+		guard_expire_in(k, DYING_LOOK);
+		return;
+	}
+	k->n_looks = 0;
 	if (!start_limit_allows(
 		    &k->start_limit, u->start_limit_interval, u->start_limit_burst, now_usec())) {
 		char last[KEEPER_TEXT_MAX];

@@ -156,6 +156,15 @@ void engine_kill_helper(struct twin_engine *e, pid_t pid)
 		}
 }
 
+unsigned twin_dying(const struct twin_engine *e)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ELEMENTSOF(e->dying); i++)
+		n += e->dying[i] != 0;
+	return n;
+}
+
 static bool helper_ended(struct twin_engine *e, pid_t pid)
 {
 	if (pid == e->remains.memory) {
@@ -486,6 +495,7 @@ void twin_forget(struct twin_engine *e)
 		engine_deadline_clear(e);
 	}
 	twin_drop_all(e);
+	remains_let_files_go(e);
 	remains_keep(e, e->holder);
 	e->holder = 0;
 	e->holder_busy = false;

@@ -500,6 +500,9 @@ void remains_glance(struct twin_engine *e);
 void remains_read(struct twin_engine *e); /* of those of its threads that stand */
 /* The holder of the dead's memory: kept where its remains were taken, else killed. */
 void remains_keep(struct twin_engine *e, pid_t holder);
+/* The holder that will be kept, of a process without a heir: what it has open (a port, a lock) must
+ * not stay in the way of the next one. */
+void remains_let_files_go(struct twin_engine *e);
 void remains_outlive_core(struct twin_engine *e);
 void remains_free(struct twin_engine *e);
 

@@ -109,7 +109,7 @@ static pid_t clone_in(struct injection *in, const struct twin *w, pid_t wanted)
 		int32_t tid;
 	} c = {.args = {.flags = GHOST_FLAGS, .exit_signal = SIGCHLD}, .tid = wanted};
 	uint64_t at = w->in_place.area + offsetof(struct inplace_area, data);
-	long result;
+	long result = 0;
 	int r;
 
 	if (!w->stepwise) {
@@ -145,7 +145,7 @@ static int await_stop(struct twin_engine *e, pid_t pid)
 /* Not the one that was wanted: it goes, and nobody hears of it but by a SIGCHLD too many. */
 static void bury(struct injection *in, pid_t pid)
 {
-	long result;
+	long result = 0;
 
 	kill(pid, SIGKILL);
 	while (await_stop(in->e, pid) == 0)
@@ -187,7 +187,7 @@ static int let_end(struct twin_engine *e, const struct ghost *g)
 static int raise_one(struct injection *in, const struct twin *w, const struct ghost *g)
 {
 	pid_t pid = -EAGAIN;
-	long result;
+	long result = 0;
 	int r;
 
 	for (unsigned i = 0; i < TRIES && pid != g->pid; i++) {
@@ -234,7 +234,7 @@ void ghosts_raise(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 	pid_t now[INPLACE_CHILDREN];
 	unsigned n = state_children(e, now, INPLACE_CHILDREN), missing = 0;
 	struct arch_regs regs;
-	struct injection in;
+	struct injection in = {.e = e};
 	int r = 0;
 
 	for (unsigned i = 0; i < n; i++)

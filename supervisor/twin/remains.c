@@ -2,6 +2,7 @@
 #include "supervisor/twin/remains.h"
 
 #include <errno.h>
+#include <linux/close_range.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -124,16 +125,15 @@ void remains_glance(struct twin_engine *e)
 		return;
 	FOREACH_THREAD(e, t)
 	{
-		t->let_be = r->n < r->allocated && sleeps_as_known(t, &r->threads[r->n].regs);
-		if (t->let_be && (m = note(e, t)))
-			r->n++;
+		m = note(e, t);
+		t->let_be = m && sleeps_as_known(t, &m->regs);
+		r->n += t->let_be;
 	}
 	stop_for(e, engine_stop_all);
 	FOREACH_THREAD(e, t)
 	{
-		if (!t->let_be && t->stopped && (m = note(e, t)) &&
-			arch_get_regs(t->tid, &m->regs) == 0)
-			r->n++;
+		m = t->let_be || !t->stopped ? NULL : note(e, t);
+		r->n += m && arch_get_regs(t->tid, &m->regs) == 0;
 		t->let_be = false;
 	}
 }
@@ -181,6 +181,20 @@ void remains_keep(struct twin_engine *e, pid_t holder)
 	e->remains.fresh = false;
 	engine_kill_helper(e, e->remains.memory);
 	e->remains.memory = holder;
+}
+
+void remains_let_files_go(struct twin_engine *e)
+{
+	struct injection in;
+	long result;
+
+	/* Not stopped, or lent to somebody: then they stay open for as long as it lives. */
+	if (!e->remains.fresh || !e->holder || e->holder_fresh || e->holder_busy ||
+		inject_begin(e, e->holder, &e->holder_regs, false, &in) < 0)
+		return;
+	(void)!inject_call(
+		&in, SYS_close_range, (const uint64_t[6]){0, ~0u, CLOSE_RANGE_UNSHARE}, &result);
+	inject_end(&in);
 }
 
 /*

@@ -195,6 +195,9 @@ void twin_let_die(struct twin_engine *e);
 /* Forget the process that ended, and its twins: the engine is ready for another twin_attach(). */
 void twin_forget(struct twin_engine *e);
 void twin_drop_all(struct twin_engine *e);
+/* How many twins and helpers that were dropped have yet to end: they share the descriptors of the
+ * process, so that its ports and locks are taken until then. */
+unsigned twin_dying(const struct twin_engine *e);
 int twin_kill(struct twin_engine *e, int sig); /* to the active */
 
 pid_t twin_active_pid(const struct twin_engine *e); /* 0: none */

@@ -232,6 +232,20 @@ class InARow(Counted):
         self.assertEqual(self.bus.get("n", "ActiveState"), "active")
 
 
+    def test_cold_with_a_port(self):
+        """What is kept of the dead for a post-mortem does not keep its port."""
+        self.boot({"n": guarded(script("counter.py", "tcp:4000"), Interval="50ms")})
+        self.m = self.monitor()
+        for n in range(3 * QUICK_TIMES):
+            wait_for("a twin", lambda: self.bus.get("n", "PIDs", "Twin"))
+            self.crash("n")
+            if self.m.failover("n", n)["result"] == "cold-restart":
+                break
+        self.wait_state("n", "active")
+        self.assertGreaterEqual(self.client("tcp:4000").ask("add"), "1")
+        self.assertEqual(self.bus.get("n", "NRestarts"), 1)
+
+
 class Asked(Counted):
     def test_failover_node(self):
         c = self.counting()
