@@ -66,9 +66,9 @@ struct keeper {
 	pid_t main_pid, pre_pid;
 	pid_t group; /* of the node; 0: none */
 	bool traced;
-	bool executed; /* TWIN_EVENT_EXEC of ExecStart= was seen */
-	bool leaving;  /* the node said STOPPING=1 */
-	bool no_swap;  /* this end is final: the ladder has ended, or it is on purpose */
+	bool executed;    /* TWIN_EVENT_EXEC of ExecStart= was seen */
+	bool leaving;     /* the node said STOPPING=1 */
+	bool no_swap;     /* this end is final: the ladder has ended, or it is on purpose */
 	unsigned n_looks; /* for the end of the last run's twins */
 	unsigned restarts_in_row;
 	struct start_limit start_limit;
