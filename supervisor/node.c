@@ -282,6 +282,8 @@ int node_start(struct node *n)
 	n->n_bad_messages = 0;
 	n->status_text[0] = '\0';
 	n->n_watchdog_starved = 0;
+	n->twin = (struct keeper_twin_report){0};
+	n->checkpoint_realtime = 0;
 	if (n->probes) /* what they said was of the last run */
 		memset(n->probes, 0, n->n_probes * sizeof(*n->probes));
 	n->report = (struct keeper_state_report){.exec_start = last.exec_start,

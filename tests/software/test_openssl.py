@@ -22,7 +22,7 @@ class TestOpenssl(Software):
     def prepare(self, argv):
         """The result of the run by itself."""
         with open(self.path("work/input"), "wb") as f:
-            for _ in range(several(300, 1500)):
+            for _ in range(several(500, 1500)):
                 f.write(self.random.randbytes(1 << 20))
         self.launch(argv)
         self.assertEqual(self.alone(argv), (0, ""))
