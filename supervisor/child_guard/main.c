@@ -127,12 +127,22 @@ static void let_die(struct guard *g, const struct twin_event *e, const char *why
 /* NULL: *ret_generation is to take over; up to there nothing is told. "": it is as it should be. */
 static const char *why_no_twin(struct guard *g, const struct twin_event *e, int *ret_generation)
 {
+	struct pollfd keeper = {.fd = CHILD_GUARD_SOCKET_FD, .events = POLLIN};
+	pid_t parent;
+
 	if (policy_is_clean_signal(e->signal))
 		return "";
 	/* Parents end their children in many ways, SIGABRT for the sake of a core file among them.
 	 */
-	if (e->sender > 0 && e->sender == proc_parent(g->o.child))
+	parent = proc_parent(g->o.child);
+	if (e->sender > 0 && (e->sender == parent || e->sender == g->o.parent))
 		return "its parent sent it";
+	/* Without the parent that it was guarded for it is nobody's, and may have been told so. */
+	if (parent > 0 && parent != g->o.parent)
+		return "its parent has ended";
+	/* The node is being stopped, and the signal is a part of that. */
+	if (poll(&keeper, 1, 0) > 0)
+		return "its guard was called back";
 	if (twin_count(g->engine) == 0)
 		return g->ladder.last_swap ? "no twin was left" : "there was no twin yet";
 	*ret_generation = ladder_failure(
@@ -289,7 +299,7 @@ static int begin(struct guard *g)
 		return r;
 	r = twin_attach_running(g->engine, g->o.child);
 	/* It has ended meanwhile: no news. */
-	if (r < 0 && kill(g->o.child, 0) == 0)
+	if (r < 0 && (kill(g->o.child, 0) == 0 || errno == EPERM))
 		refuse(g, twin_reason(g->engine));
 	return r;
 }
@@ -355,7 +365,7 @@ int main(int argc, char **argv)
 	r = begin(&g);
 	if (r == 0 && g.unit && is_meant(&g.o))
 		run(&g);
-	else if (!g.done)
+	else if (!g.done && (r == 0 || r == -ESRCH)) /* else it may be tried again, not for ever */
 		tell(CHILD_ENDED, (struct child_report){0}, "");
 	if (g.engine)
 		twin_engine_free(g.engine);

@@ -70,12 +70,18 @@ pid_t engine_wait(pid_t pid, int *ret_raw)
 	}
 }
 
+/* Nobody has to wait for it in the stop under way. */
+static bool is_left_alone(const struct thread *t)
+{
+	return t->rest.holds || t->let_be;
+}
+
 static unsigned count_running(struct twin_engine *e)
 {
 	unsigned n = 0;
 	FOREACH_THREAD(e, t)
 	{
-		n += !t->stopped && !t->rest.holds;
+		n += !t->stopped && !is_left_alone(t);
 	}
 	return n;
 }
@@ -85,7 +91,7 @@ static bool note_stop(struct twin_engine *e, pid_t pid, int raw)
 {
 	struct thread *t = thread_find(e, pid);
 	struct wait_event ev = wait_classify((struct wait_status){raw}, true);
-	bool running = t && !t->stopped && !t->rest.holds;
+	bool running = t && !t->stopped && !is_left_alone(t);
 
 	if (!t && !wait_is_end(&ev) && proc_tgid(pid) == e->pid && (t = thread_add(e, pid))) {
 		/* Born so recently that its creator's stop is yet to come: it was not counted. */
@@ -168,7 +174,7 @@ static int stop_threads(struct twin_engine *e, bool for_good)
 			continue;
 		}
 		t->rest.holds = for_good && !t->stopped && rest_holds(t);
-		running += !t->stopped && !t->rest.holds;
+		running += !t->stopped && !is_left_alone(t);
 		i++;
 	}
 	engine_deadline_set(e, e->config.freeze_deadline);
@@ -179,7 +185,7 @@ static int stop_threads(struct twin_engine *e, bool for_good)
 		if (pid == -ETIMEDOUT) {
 			FOREACH_THREAD(e, t)
 			{
-				if (!t->stopped && !t->rest.holds)
+				if (!t->stopped && !is_left_alone(t))
 					return engine_fail(e, -EBUSY,
 						"thread %d did not stop in time", t->tid);
 			}

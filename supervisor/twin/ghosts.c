@@ -161,7 +161,9 @@ static int let_end(struct twin_engine *e, const struct ghost *g)
 	const struct rlimit64 no_core = {1, 1};
 	struct wait_event end = wait_classify(g->end, false);
 	struct arch_regs regs;
-	uint64_t none = 0, code = end.kind == WAIT_EXITED ? (uint64_t)end.exit_status : 0;
+	/* A signal that the parent ignores does not end it: then as a shell would say it. */
+	uint64_t none = 0,
+		 code = (uint64_t)(end.kind == WAIT_EXITED ? end.exit_status : 128 + end.signal);
 	int r = arch_get_regs(g->pid, &regs);
 
 	if (r < 0)
@@ -195,6 +197,9 @@ static int raise_one(struct injection *in, const struct twin *w, const struct gh
 		if (pid < 0)
 			return pid;
 		r = await_stop(in->e, pid);
+		/* It must not go on: it would, in the memory and on the stack of its parent. */
+		if (r < 0 && r != -ESRCH)
+			engine_kill_helper(in->e, pid);
 		if (r < 0)
 			return r;
 		if (pid != g->pid)
