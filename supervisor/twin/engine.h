@@ -301,10 +301,11 @@ struct twin_engine {
 	size_t lock_calls_from, lock_calls_to; /* which of them take file locks */
 	uint64_t repair_data_at;
 	struct inplace *in_place;
-	bool in_place_last; /* that was the last swap, and no checkpoint since */
-	bool freezing;      /* threads are being stopped for a checkpoint */
-	nsec_t fork_took;   /* at the last checkpoint */
-	bool had_children;  /* at some checkpoint; then they are listed within the freeze */
+	bool in_place_begun; /* by the last try: something has been done to the active */
+	bool in_place_last;  /* that was the last swap, and no checkpoint since */
+	bool freezing;       /* threads are being stopped for a checkpoint */
+	nsec_t fork_took;    /* at the last checkpoint */
+	bool had_children;   /* at some checkpoint; then they are listed within the freeze */
 	char in_place_failed[TWIN_REASON_MAX];
 	struct descendant descendants[DESCENDANTS_MAX]; /* of the swap under way (children.c) */
 	unsigned n_descendants;

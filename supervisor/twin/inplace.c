@@ -424,10 +424,12 @@ int inplace_run(struct twin_engine *e, struct twin *w, struct twin_swap *ret)
 	struct arch_regs regs;
 	int r = engine_stop_all(e);
 
+	e->in_place_begun = false;
 	if (r == 0)
 		r = inplace_meet_threads(e);
 	if (r == 0)
 		r = inplace_judge_stops(e);
+	e->in_place_begun = r == 0;
 	if (r == 0)
 		r = inplace_take_hold(e, w);
 	if (r < 0)

@@ -339,7 +339,11 @@ int twin_swap(struct twin_engine *e, unsigned generation, struct twin_swap *ret)
 		swap.why = why;
 		r = swap_in_place(e, w, &swap);
 	}
-	if (r < 0 && e->config.foster) {
+	if (r < 0 && e->config.foster && !e->in_place_begun) {
+		/* Nothing was done to it: it may go on, or die as it was about to. */
+		engine_thaw(e);
+		r = engine_fail(e, -ENODATA, "%s", e->in_place_failed);
+	} else if (r < 0 && e->config.foster) {
 		/* Half rolled back it may not run, and nobody else can be its parent's child. */
 		engine_take_deferred(e);
 		if (e->ended || swap_reap_active(e) == 0)
