@@ -38,6 +38,7 @@ class Settings(Case):
 
     def test_defaults(self):
         pid = self.start()
+        self.client(self.address()).ask("get")  # it opens and closes files until it listens
         self.assertEqual(self.status("Uid").split(), ["0"] * 4)
         self.assertEqual(os.readlink(f"/proc/{pid}/cwd"), "/")
         self.assertEqual(os.readlink(f"/proc/{pid}/fd/0"), "/dev/null")
